@@ -1,0 +1,1 @@
+"""The command line, one file a group; nothing heavy is imported before a command runs."""

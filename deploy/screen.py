@@ -1,0 +1,65 @@
+"""What the command line shows: errors as one line, checks as a table, progress bars with sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from deploy.doctor import Check
+
+EXPECTED: tuple[type[Exception], ...] = (ConnectionError, FileNotFoundError, TimeoutError, ValueError, RuntimeError)
+"""Faults of the surroundings: shown as one line. Anything else is a bug and keeps its traceback."""
+
+Advance = Callable[[str, int, int], None]
+"""progress(what, done, total)"""
+
+
+def console() -> Console:
+    """The terminal on stdout."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def explain(error: Exception) -> str:
+    """The line for an expected error.
+
+    >>> explain(ValueError("found 3 partitions, expected 4"))
+    'rgalign: found 3 partitions, expected 4'
+    """
+    return f"rgalign: {error}"
+
+
+@contextmanager
+def progress(to: Console) -> Iterator[Advance]:
+    """Bars that appear as work reports itself: `advance(what, done, total)`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    bars = Progress(
+        TextColumn("  {task.description:<34}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), console=to
+    )
+    tasks: dict[str, TaskID] = {}
+    with bars:
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield advance
+
+
+def show_checks(found: Sequence[Check]) -> int:
+    """Prints the doctor's findings; returns the exit code (1 when something that is needed is missing)."""
+    from rich.table import Table
+
+    shown = Table(show_header=False, box=None, pad_edge=False)
+    for check in found:
+        mark = "[green]ok[/green]" if check.ok else "[red]missing[/red]"
+        shown.add_row(mark, check.name, check.found, "" if check.ok else f"[yellow]{check.advice}[/yellow]")
+    console().print(shown)
+    return 0 if all(check.ok for check in found) else 1

@@ -1,0 +1,171 @@
+"""The bytes of Feast's online store on Redis (entity key version 3), written and read without importing Feast.
+
+Key: `<u32 1><u32 2><u32 len>join_key <u32 2><u32 len>value project`. One hash per key: field
+`murmur3_32("view:feature")` (4 bytes, little endian) holds a serialized `feast.types.Value`, field `_ts:<view>` a
+protobuf Timestamp.
+A test pins these bytes against Feast's own encoder.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import mmh3
+import numpy as np
+
+from features.views import Dtype
+
+_TAG_FLOAT32, _TAG_INT64, _TAG_STRING, _TAG_VECTOR = b"\x35", b"\x20", b"\x12", b"\x82\x01"
+_STRING_TYPE = 2
+_float = struct.Struct("<f")
+_SMALL = [bytes([number]) for number in range(0x80)]
+
+
+class LayoutError(ValueError):
+    """A value that does not fit its feature's type, or stored bytes that this layout does not know."""
+
+
+def entity_key(join_key: str, value: str, project: str) -> bytes:
+    """The Redis key of an entity's hash.
+
+    >>> entity_key("k", "v", "p").hex()
+    '0100000002000000010000006b02000000010000007670'
+    """
+    name, text = join_key.encode(), value.encode()
+    head = struct.pack("<III", 1, _STRING_TYPE, len(name))
+    return head + name + struct.pack("<II", _STRING_TYPE, len(text)) + text + project.encode()
+
+
+def feature_field(view: str, feature: str) -> bytes:
+    """The hash field of one feature."""
+    return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
+
+
+def time_field(view: str) -> bytes:
+    """The hash field of a view's event time."""
+    return f"_ts:{view}".encode()
+
+
+def guard_field(view: str) -> bytes:
+    """The hash field of our own write guard; Feast asks only for the fields above."""
+    return f"_guard:{view}".encode()
+
+
+def varint(number: int) -> bytes:
+    """A protobuf varint; a negative number is its 64-bit two's complement.
+
+    >>> varint(300).hex(), len(varint(-1))
+    ('ac02', 10)
+    """
+    if 0 <= number < 0x80:
+        return _SMALL[number]
+    number &= 0xFFFFFFFFFFFFFFFF
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def read_varint(raw: bytes, start: int) -> tuple[int, int]:
+    """The unsigned varint at `start` and where it ends.
+
+    >>> read_varint(bytes([0xAC, 2]), 0)
+    (300, 2)
+    """
+    number = shift = 0
+    for place in range(start, min(start + 10, len(raw))):
+        number |= (raw[place] & 0x7F) << shift
+        if raw[place] < 0x80:
+            return number, place + 1
+        shift += 7
+    raise LayoutError(f"{raw[:20].hex()} has no whole varint at byte {start}: not written by Feast or by us")
+
+
+def encode_time(at_ms: int) -> bytes:
+    """A protobuf Timestamp."""
+    seconds, ms = divmod(at_ms, 1000)
+    out = b"\x08" + varint(seconds) if seconds else b""
+    return out + b"\x10" + varint(ms * 1_000_000) if ms else out
+
+
+def decode_time(raw: bytes) -> int:
+    """The milliseconds of a protobuf Timestamp."""
+    at_ms = place = 0
+    while place < len(raw):
+        tag = raw[place]
+        number, place = read_varint(raw, place + 1)
+        at_ms += number * 1000 if tag == 0x08 else number // 1_000_000
+    return at_ms
+
+
+def encode_value(dtype: Dtype, value: Any) -> bytes:
+    """A serialized `feast.types.Value`; None is Feast's null. Raises `LayoutError` for a value of another type."""
+    if value is None:
+        return b""
+    try:
+        if dtype is Dtype.FLOAT32:
+            return _TAG_FLOAT32 + _float.pack(_finite(value))
+        if dtype is Dtype.INT64:
+            return _TAG_INT64 + varint(_int64(value))
+        if dtype is Dtype.STRING:
+            text: bytes = value.encode()
+            return _TAG_STRING + varint(len(text)) + text
+        return _encode_vector(value)
+    except LayoutError:
+        raise
+    except (TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
+        raise LayoutError(f"{ascii(value)[:80]} cannot be kept as {dtype.value} ({error})") from error
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise LayoutError(f"{value} cannot be kept as float32: only finite numbers; use None for a missing value")
+    return value
+
+
+def _int64(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != value or not -(2**63) <= value < 2**63:
+        raise LayoutError(f"{ascii(value)[:80]} cannot be kept as int64")
+    return int(value)
+
+
+def _encode_vector(value: Any) -> bytes:
+    vector = np.asarray(value, "<f4")
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise LayoutError(f"a vector of shape {vector.shape} cannot be kept: expected one axis of finite numbers")
+    if not len(vector):
+        return _TAG_VECTOR + b"\x00"
+    packed: bytes = vector.tobytes()
+    inner = b"\x0a" + varint(len(packed))
+    return b"".join((_TAG_VECTOR, varint(len(inner) + len(packed)), inner, packed))
+
+
+def decode_value(dtype: Dtype, raw: bytes) -> Any:
+    """The value in a serialized `feast.types.Value`; None for null. Vectors are read-only views of `raw`, f32[n]."""
+    if not raw:
+        return None
+    if dtype is Dtype.FLOAT32 and raw[:1] == _TAG_FLOAT32:
+        return _float.unpack_from(raw, 1)[0]
+    if dtype is Dtype.INT64 and raw[:1] == _TAG_INT64:
+        number = read_varint(raw, 1)[0]
+        return number - 2**64 if number >= 2**63 else number
+    if dtype is Dtype.STRING and raw[:1] == _TAG_STRING:
+        return raw[read_varint(raw, 1)[1] :].decode()
+    if dtype is Dtype.VECTOR and raw[:2] == _TAG_VECTOR:
+        return _decode_vector(raw)
+    raise LayoutError(
+        f"stored bytes {raw[:8].hex()} are not a {dtype.value}: the view's type changed under a filled store; "
+        "give the view a new name, or clear the project's rows"
+    )
+
+
+def _decode_vector(raw: bytes) -> Any:
+    _, place = read_varint(raw, 2)
+    if place == len(raw):
+        return np.empty(0, np.float32)
+    _, place = read_varint(raw, place + 1)
+    return np.frombuffer(raw, "<f4", offset=place)

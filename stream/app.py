@@ -1,0 +1,290 @@
+"""The worker: a Faust app with our batches, started and stopped by code, restartable after anything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import structlog
+from faust.types import TP
+from redis.asyncio import Redis
+
+from features.ledger import Ledger
+from features.querycache import QueryCache
+from features.settings import Connections
+from features.store import OnlineRows
+from features.views import project
+from stream import topics
+from stream.agents import Line, attach
+from stream.batching import BatchApp, BatchConsumer
+from stream.dead_letters import DeadLetters
+from stream.feedback_line import OutcomeLine
+from stream.follower import Follower
+from stream.hot_intents import HotIntents
+from stream.hot_swap import BundleSlot, LiveKnowledge
+from stream.outbox import Outbox
+from stream.pipeline import EventLine, Names
+from stream.policy import PolicySettings
+from stream.projection import Projection
+from stream.ranking import Ranking
+from stream.settings import GROUP, WorkerSettings, faust_settings
+from stream.telemetry import configure_logging, serve_health
+
+log = structlog.get_logger(__name__)
+
+CATCH_UP_DEADLINE_S = 30.0
+WATCH_EVERY_S = 1.0
+QUIET_LOGGERS = ("faust", "mode", "aiokafka", "asyncio")
+
+
+def wall_clock_ms() -> int:
+    """The time of day in ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class FencedOut(RuntimeError):
+    """Another worker took partitions that Kafka still gives to this one."""
+
+
+class RoleEnded(RuntimeError):
+    """A part of the worker ended by itself."""
+
+
+class Worker:
+    """One stream worker: both lines, the live model and knowledge base, health, and an orderly end.
+
+    `clock` gives the wall clock in ms.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        settings: WorkerSettings,
+        policy: PolicySettings,
+        clock: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self._connections = connections
+        self._clock = clock
+        self._settings = settings
+        self._policy = policy
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="rank")
+        self.models = BundleSlot(connections.tenant)
+        self.knowledge = LiveKnowledge(connections.tenant)
+        self.redis: Any = Redis.from_url(
+            connections.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0, health_check_interval=15
+        )
+        self.outbox = Outbox(connections.kafka_url)
+        self.hot_intents = HotIntents(
+            self.models,
+            self.knowledge,
+            QueryCache(self.redis, connections),
+        )
+        self.events = self._event_line()
+        self.outcomes = OutcomeLine(
+            self._ledger(topics.OUTCOMES), self._dead_letters(topics.OUTCOMES_DLQ), clock, settings.store_patience_s
+        )
+        self.app = self._app()
+
+    def _named(self, topic: topics.Topic) -> str:
+        return self._connections.named(topic.name)
+
+    def _ledger(self, topic: topics.Topic) -> Ledger:
+        return Ledger(self.redis, self._named(topic), self._connections.prefix)
+
+    def _dead_letters(self, topic: topics.Topic) -> DeadLetters:
+        return DeadLetters(self.outbox.producer, self._named(topic))
+
+    def _event_line(self) -> EventLine:
+        rows = OnlineRows(self.redis, project(self._connections.prefix))
+        ledger = self._ledger(topics.EVENTS)
+        return EventLine(
+            ledger=ledger,
+            feedback=self._ledger(topics.OUTCOMES),
+            names=Names(self._named(topics.DECISIONS), self._named(topics.QUERIES)),
+            policy=self._policy,
+            outbox=self.outbox,
+            dead_letters=self._dead_letters(topics.EVENTS_DLQ),
+            projection=Projection(rows, ledger),
+            ranking=Ranking(QueryCache(self.redis, self._connections), rows, self._executor, self._clock),
+            models=self.models,
+            knowledge=self.knowledge,
+            clock=self._clock,
+            patience_s=self._settings.store_patience_s,
+        )
+
+    def _app(self) -> BatchApp:
+        lines: dict[str, Line] = {self._named(topics.EVENTS): self.events, self._named(topics.OUTCOMES): self.outcomes}
+        app = BatchApp(
+            self._connections.named(GROUP),
+            owners={topic: line.fence for topic, line in lines.items()},
+            **faust_settings(self._connections, self._settings),
+        )
+        for (topic, line), name in zip(lines.items(), ("events", "outcomes"), strict=True):
+            attach(app, topic, name, line, self.end)
+        return app
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Ends the worker: in order, or because of an error that it must be restarted for."""
+        if self._over.done():
+            return
+        if error is None:
+            self._over.set_result(None)
+        else:
+            log.error("worker_cannot_go_on", error=str(error), kind=type(error).__name__, exc_info=error)
+            self._over.set_exception(error)
+
+    async def run(self) -> None:
+        """Works until `end` is called; raises the error that ended it."""
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._executor.shutdown, wait=False)
+            stack.push_async_callback(self.redis.aclose)
+            await stack.enter_async_context(self.outbox)
+            await stack.enter_async_context(self._live())
+            await stack.enter_async_context(self._health())
+            gc.collect()
+            gc.freeze()
+            await stack.enter_async_context(self._consuming())
+            log.info("worker_ready", group=self._connections.named(GROUP), policy=self._policy.version)
+            await self._over
+
+    @contextlib.asynccontextmanager
+    async def _live(self) -> AsyncIterator[None]:
+        """Follows the knowledge base and the models; goes on once both were read to their ends."""
+        followers = [
+            Follower(self._connections.kafka_url, self._named(topics.KB), self.knowledge.apply),
+            Follower(self._connections.kafka_url, self._named(topics.MODELS), self.models.apply),
+        ]
+        tasks = [self._watched(follower.run(), f"follower{place}") for place, follower in enumerate(followers)]
+        try:
+            await self._caught_up(followers)
+            tasks.append(self._watched(self.hot_intents.run(), "hot_intents"))
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=2.0)
+
+    async def _caught_up(self, followers: list[Follower]) -> None:
+        """Waits until all are; raises what ended the worker meanwhile, TimeoutError after `CATCH_UP_DEADLINE_S`."""
+        async with asyncio.timeout(CATCH_UP_DEADLINE_S):
+            for follower in followers:
+                waiting = asyncio.create_task(follower.caught_up.wait())
+                ends: list[asyncio.Future[Any]] = [waiting, self._over]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                if self._over.done():
+                    waiting.cancel()
+                    self._over.result()
+
+    def _watched(self, work: Any, name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._on_task_done)
+        return task
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self.end(task.exception() or RoleEnded(f"{task.get_name()} ended by itself"))
+
+    @contextlib.asynccontextmanager
+    async def _health(self) -> AsyncIterator[None]:
+        if not self._settings.health_port:
+            yield
+            return
+        runner = await serve_health(self._settings.health_port, self.ready, self._settings.health_host)
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+    @contextlib.asynccontextmanager
+    async def _consuming(self) -> AsyncIterator[None]:
+        starting = self._watched(self._started(), "faust")
+        try:
+            yield
+        finally:
+            starting.remove_done_callback(self._on_task_done)
+            starting.cancel()
+            await self.app.stop()
+
+    async def _started(self) -> None:
+        """Starts Faust and watches it until it crashes; Faust swallows the errors of its own parts."""
+        await self.app.start()
+        fenced_since_s: float | None = None
+        while not self.app.crashed:
+            await asyncio.sleep(WATCH_EVERY_S)
+            fenced_since_s = (fenced_since_s or time.monotonic()) if self._fenced() else None
+            if fenced_since_s is not None and time.monotonic() - fenced_since_s > 3 * self._settings.session_timeout_s:
+                raise FencedOut(
+                    f"partitions {self._fenced()} belong to another worker by the ledger, and to this one by Kafka: "
+                    "does another consumer group use the same RGALIGN_PREFIX?"
+                )
+        raise self.app.crash_reason or RoleEnded("Faust crashed")
+
+    def _fenced(self) -> list[TP]:
+        fences = {self._named(topics.EVENTS): self.events.fence, self._named(topics.OUTCOMES): self.outcomes.fence}
+        return [tp for tp in self._claimed() if fences[tp.topic].is_fenced(tp.partition)]
+
+    def _claimed(self) -> frozenset[TP]:
+        return cast("BatchConsumer", self.app.consumer).claimed if self.app.started else frozenset()
+
+    def ready(self) -> tuple[bool, dict[str, object]]:
+        """Whether decisions can be made: partitions given out, a bundle and a knowledge base loaded, nothing fenced."""
+        is_assigned = self.app.started and not self.app.rebalancing and self.app.rebalancing_count > 0
+        details: dict[str, object] = {
+            "partitions": sorted(f"{tp.topic}[{tp.partition}]" for tp in self._claimed()),
+            "fenced": [f"{tp.topic}[{tp.partition}]" for tp in self._fenced()],
+            "model": None if self.models.ranker is None else self.models.ranker.version,
+            "kb": self.knowledge.kb.version if self.knowledge.kb.intents else None,
+        }
+        return bool(is_assigned and details["model"] and details["kb"] and not details["fenced"]), details
+
+
+async def _main(connections: Connections, settings: WorkerSettings, policy: PolicySettings) -> int:
+    worker = Worker(connections, settings, policy)
+    loop = asyncio.get_running_loop()
+    running = asyncio.create_task(worker.run())
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    stopping = asyncio.create_task(stopped.wait())
+    await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    worker.end()
+    done, _ = await asyncio.wait([running], timeout=settings.stop_deadline_s)
+    if not done:
+        log.warning("stop_deadline_passed", deadline_s=settings.stop_deadline_s)
+    failed = bool(done) and running.exception() is not None
+    if failed and not stopped.is_set():
+        log.error("worker_failed", error=str(running.exception()))
+        return 1
+    log.info("worker_stopped")
+    return 0
+
+
+def main() -> None:
+    """Runs a worker with settings from the environment until SIGTERM; the process exits 0, or 1 to be restarted.
+
+    The exit is hard: Faust's consumer thread may hang when its broker is away, and the ledger needs no farewell.
+    """
+    configure_logging()
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    code = 1
+    try:
+        code = asyncio.new_event_loop().run_until_complete(_main(Connections(), WorkerSettings(), PolicySettings()))
+    except Exception:
+        log.exception("worker_failed")
+    finally:
+        logging.shutdown()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

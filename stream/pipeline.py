@@ -1,0 +1,211 @@
+"""THE LINE: a micro-batch of events -> states, decisions, online rows and query requests. No Faust in it.
+
+    decode -> load states -> fold up to each trigger -> rank -> decide -> set dead letters aside -> COMMIT to the ledger
+           -> publish decisions and query requests -> project online rows
+
+Before the commit nothing has an effect but dead letters (which name their origin, so that a repeated one is known);
+after it nothing can undo it. Users are folded trigger by trigger, all users at once, so that what a batch leads to is
+what its events one by one would have led to, however the log is cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from features.contract import InvalidEvent, from_ms
+from features.events import Decision, QueryRequested, UserEvent
+from features.ledger import Claim, Counts, Ledger
+from features.state import UserState, Verdict
+from stream import deciding
+from stream.batching import Batch
+from stream.dead_letters import DeadLetters
+from stream.decoding import Decoded, decode
+from stream.fence import Fence
+from stream.hot_swap import BundleSlot, LiveKnowledge
+from stream.outbox import Outbox
+from stream.policy import PolicySettings
+from stream.projection import Projection
+from stream.ranking import Ranking, RankingFailed, Serving, Trigger
+from stream.shopper import Shopper, Unfit
+from stream.telemetry import (
+    BATCH_RECORDS,
+    DECISION_SECONDS,
+    DECISIONS,
+    EVENTS,
+    INTERRUPTED,
+    STAGE_SECONDS,
+    WATERMARK_DELAY_SECONDS,
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The full names of the topics that the line writes to."""
+
+    decisions: str
+    queries: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a batch leads to, before any of it has an effect."""
+
+    decoded: Decoded[UserEvent]
+    counts: Counts
+    states: dict[str, UserState]
+    decisions: list[Decision]
+    queries: list[QueryRequested]
+
+
+class EventLine:
+    """The line over the event topic. `clock` gives the wall clock in ms; state depends on event time alone."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        feedback: Ledger,
+        names: Names,
+        policy: PolicySettings,
+        outbox: Outbox,
+        dead_letters: DeadLetters,
+        projection: Projection,
+        ranking: Ranking,
+        models: BundleSlot,
+        knowledge: LiveKnowledge,
+        clock: Callable[[], int],
+        patience_s: float,
+    ) -> None:
+        self.fence = Fence(ledger, patience_s, self._catch_up)
+        self._feedback = feedback
+        self._names = names
+        self._policy = policy
+        self._outbox = outbox
+        self._dead_letters = dead_letters
+        self._projection = projection
+        self._ranking = ranking
+        self._models = models
+        self._knowledge = knowledge
+        self._clock = clock
+
+    async def process(self, batch: Batch) -> None:
+        """Gives a batch its effects, once; drops it when this worker no longer owns the partition.
+
+        Raises what the worker must exit for: `StoreUnavailable`, `StoreLost`, `MissedRecords`, or a Kafka error.
+        """
+        BATCH_RECORDS.observe(len(batch.records))
+        await self.fence.take(batch, self._process)
+
+    async def _process(self, batch: Batch) -> None:
+        work = await self._worked(batch)
+        states = {user: state.to_bytes() for user, state in work.states.items()}
+        await self._dead_letters.set_aside(work.decoded.letters)
+        with STAGE_SECONDS.labels(stage="commit").time():
+            is_applied = await self.fence.commit(batch, states, work.counts, work.decoded.watermark_ms)
+        if not is_applied:
+            return
+        sent = await self._outbox.send(self._names.decisions, work.decisions)
+        asked = await self._outbox.send(self._names.queries, work.queries)
+        with STAGE_SECONDS.labels(stage="project").time():
+            guard = (batch.epoch, batch.last)
+            await self.fence.patiently(
+                lambda: self._projection.project(batch.partition, guard, work.states), "projecting online rows"
+            )
+        INTERRUPTED.inc(await self._outbox.lost(sent))
+        await self._outbox.lost(asked)
+        self._count(batch, work)
+
+    async def _worked(self, batch: Batch) -> Work:
+        """Folds a batch, again without each event that turns out to be unfit."""
+        refused: dict[int, InvalidEvent] = {}
+        while True:
+            with STAGE_SECONDS.labels(stage="decode").time():
+                decoded = decode(
+                    batch, UserEvent, self.fence.watermark_ms(batch.partition), from_ms(self._clock()), refused
+                )
+            try:
+                return await self._folded(batch, decoded)
+            except Unfit as unfit:
+                log.exception("event_unfit", offset=unfit.offset, partition=batch.partition)
+                refused[unfit.offset] = unfit.reason
+
+    async def _folded(self, batch: Batch, decoded: Decoded[UserEvent]) -> Work:
+        shoppers = await self._shoppers(batch.partition, decoded)
+        serving = self._models.serving(self._knowledge.kb)
+        ends: Counter[Verdict] = Counter()
+        decisions: list[Decision] = []
+        for asked in self._rounds(shoppers, ends):
+            made = await self._decided(batch, serving, [trigger for _, trigger in asked])
+            for (shopper, trigger), decision in zip(asked, made, strict=True):
+                shopper.hear(decision, trigger)
+            decisions += made
+        touched = [shopper for shopper in shoppers if shopper.is_touched]
+        queries = [query for shopper in touched if (query := shopper.query(batch)) is not None]
+        counts = Counts(ends[Verdict.APPLIED], ends[Verdict.LATE], ends[Verdict.DUPLICATE], len(decoded.letters))
+        return Work(decoded, counts, {s.key: s.state for s in touched}, decisions, queries)
+
+    async def _shoppers(self, partition: int, decoded: Decoded[UserEvent]) -> list[Shopper]:
+        by_user: dict[str, list[int]] = {}
+        for place, item in enumerate(decoded.items):
+            by_user.setdefault(item.message.key, []).append(place)
+        asking = list({item.message.key: None for item in decoded.items if self._policy.is_trigger(item.message)})
+        with STAGE_SECONDS.labels(stage="load").time():
+            blobs = await self.fence.load(partition, list(by_user))
+            told = await self.fence.patiently(lambda: self._feedback.load(partition, asking), "loading feedback")
+        feedback = dict(zip(asking, told, strict=True))
+        return [
+            Shopper(user, blob, feedback.get(user), (decoded.items[place] for place in places))
+            for (user, places), blob in zip(by_user.items(), blobs, strict=True)
+        ]
+
+    def _rounds(self, shoppers: Sequence[Shopper], ends: Counter[Verdict]) -> Iterator[list[tuple[Shopper, Trigger]]]:
+        """All users folded up to their next trigger, again and again until every event is folded."""
+        oldest_ms = self._clock() - self._policy.ttl_ms
+        waiting = list(shoppers)
+        while waiting:
+            with STAGE_SECONDS.labels(stage="fold").time():
+                asked = [
+                    (s, trigger) for s in waiting if (trigger := s.advance(self._policy, ends, oldest_ms)) is not None
+                ]
+            if asked:
+                yield asked
+            waiting = [shopper for shopper, _ in asked]
+
+    async def _decided(self, batch: Batch, serving: Serving | None, triggers: list[Trigger]) -> list[Decision]:
+        if serving is None:
+            return self._silences(batch, triggers, "no_model")
+        try:
+            scored = await self._ranking.score(triggers, serving)
+        except RankingFailed as error:
+            log.error("ranking_failed", error=str(error))
+            return self._silences(batch, triggers, "ranking_failed")
+        place = deciding.Place(batch.topic, batch.partition, self._clock())
+        return [
+            deciding.decide(trigger, score, serving, self._policy, place)
+            for trigger, score in zip(triggers, scored, strict=True)
+        ]
+
+    def _silences(self, batch: Batch, triggers: list[Trigger], degraded: str) -> list[Decision]:
+        place = deciding.Place(batch.topic, batch.partition, self._clock())
+        kb = self._knowledge.kb.version
+        return [deciding.decide_without_model(t, self._policy, place, kb, degraded) for t in triggers]
+
+    async def _catch_up(self, partition: int, claim: Claim) -> None:
+        await self.fence.patiently(
+            lambda: self._projection.catch_up(partition, claim), "projecting what a crash left behind"
+        )
+
+    def _count(self, batch: Batch, work: Work) -> None:
+        for outcome in ("applied", "late", "duplicate", "dead_lettered"):
+            EVENTS.labels(outcome=outcome).inc(getattr(work.counts, outcome))
+        for decision in work.decisions:
+            DECISIONS.labels(decision=decision.decision, reason=decision.reason).inc()
+            DECISION_SECONDS.observe(decision.latency_ms / 1000)
+        delay_s = (self._clock() - work.decoded.watermark_ms) / 1000
+        WATERMARK_DELAY_SECONDS.labels(partition=str(batch.partition)).set(delay_s)

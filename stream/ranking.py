@@ -1,0 +1,186 @@
+"""Scores for triggers: the latent queries fresh, stale or null, and one call of the ranker for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from redis.exceptions import RedisError
+
+from export.session import Ranker
+from features.events import FeatureRow, QueryEmbedding, UserEvent
+from features.intent import Intent
+from features.knowledge import KnowledgeBase
+from features.querycache import QueryCache
+from features.schema import encode
+from features.store import OnlineRows
+from features.views import LATENT_QUERY
+from stream.batching import Record
+from stream.policy import Asked
+from stream.telemetry import QUERY_CACHE, STAGE_SECONDS
+
+log = structlog.get_logger(__name__)
+
+F32 = NDArray[np.float32]
+
+QUERY_DEADLINE_S = 0.25
+"""How long a decision waits for its latent query before it does without."""
+LOOP_BUDGET_TRIGGERS = 1
+"""More triggers than this are scored in a thread: nothing slower than a millisecond on the event loop."""
+MAX_SCORE = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A moment that asks for a decision: the user exactly as they stood then."""
+
+    event: UserEvent
+    record: Record
+    at_ms: int
+    session: str
+    asked: Asked
+    row: FeatureRow
+    facts: frozenset[str]
+    clicked: frozenset[str]
+    dismissed: frozenset[str]
+    prompt: str
+    state_hash: str
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What decisions are made with, swapped as a whole between batches: a model and the knowledge base of now."""
+
+    ranker: Ranker
+    kb: KnowledgeBase
+
+    @cached_property
+    def columns(self) -> NDArray[np.int64]:
+        """Which columns of the ranker's matrix are active intents of the knowledge base, in the matrix's order."""
+        by_id = self.kb.by_id
+        live = [by_id.get(intent_id) for intent_id in self.ranker.intent_ids]
+        return np.array([place for place, i in enumerate(live) if i is not None and i.status == "active"], np.int64)
+
+    @cached_property
+    def intents(self) -> tuple[Intent, ...]:
+        """The intents of `columns`."""
+        return tuple(self.kb.by_id[self.ranker.intent_ids[int(place)]] for place in self.columns)
+
+    @cached_property
+    def _eligible(self) -> dict[frozenset[str], NDArray[np.bool_]]:
+        return {}
+
+    def eligible(self, facts: frozenset[str]) -> NDArray[np.bool_]:
+        """Which of `intents` may be offered to a user with these facts."""
+        known = self._eligible.get(facts)
+        if known is None:
+            if len(self._eligible) >= 4096:
+                self._eligible.clear()
+            known = np.array([intent.eligibility.holds(facts) for intent in self.intents], np.bool_)
+            self._eligible[facts] = known
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A trigger's raw scores and calibrated click probabilities f32[N] over `Serving.intents`."""
+
+    scores: F32
+    probability: F32
+    embedding: QueryEmbedding
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    state: Literal["fresh", "stale", "null"]
+    vector: F32 | None = None
+    age_ms: int = 0
+
+
+class RankingFailed(RuntimeError):
+    """The model gave no usable scores for these requests."""
+
+
+class Ranking:
+    """Scores triggers. `clock` gives the wall clock in ms."""
+
+    def __init__(self, cache: QueryCache, rows: OnlineRows, executor: Executor, clock: Callable[[], int]) -> None:
+        self._cache = cache
+        self._rows = rows
+        self._executor = executor
+        self._clock = clock
+
+    async def score(self, triggers: Sequence[Trigger], serving: Serving) -> list[Scored]:
+        """Scores B triggers against `serving.intents`. Raises `RankingFailed`."""
+        with STAGE_SECONDS.labels(stage="queries").time():
+            queries, degraded = await self._queries(triggers, serving)
+        with STAGE_SECONDS.labels(stage="rank").time():
+            logits, probability = await self._ranked(triggers, queries, serving)
+        scored = []
+        for trigger, query, scores, chances in zip(triggers, queries, logits, probability, strict=True):
+            QUERY_CACHE.labels(state=query.state).inc()
+            embedding = QueryEmbedding(
+                state=query.state,
+                space_id=serving.ranker.space_id,
+                state_hash=trigger.state_hash,
+                age_ms=query.age_ms,
+            )
+            scored.append(Scored(scores, chances, embedding, degraded))
+        return scored
+
+    async def _queries(self, triggers: Sequence[Trigger], serving: Serving) -> tuple[list[_Query], tuple[str, ...]]:
+        try:
+            async with asyncio.timeout(QUERY_DEADLINE_S):
+                return await self._read(triggers, serving.ranker), ()
+        except (TimeoutError, RedisError, OSError) as error:
+            log.warning("latent_queries_unread", triggers=len(triggers), error=str(error) or type(error).__name__)
+            return [_Query("null")] * len(triggers), ("query_store",)
+
+    async def _read(self, triggers: Sequence[Trigger], ranker: Ranker) -> list[_Query]:
+        """Fresh by state hash in one round trip; a second one, for the misses alone, reads the users' last vectors."""
+        width = ranker.query_width
+        fresh = await self._cache.read_adapted(ranker.space_id, [t.state_hash for t in triggers], width)
+        queries = [_Query("null") if vector is None else _Query("fresh", vector) for vector in fresh]
+        missed = [place for place, vector in enumerate(fresh) if vector is None]
+        if missed:
+            now_ms = self._clock()
+            rows = await self._rows.read([LATENT_QUERY.name], [triggers[place].event.key for place in missed], now_ms)
+            for place, row in zip(missed, rows, strict=True):
+                values = row[LATENT_QUERY.name].values
+                if values.get("space_id") == ranker.space_id and len(values["vector"]) == width:
+                    age_ms = max(now_ms - (values["made_ms"] or now_ms), 0)
+                    queries[place] = _Query("stale", np.asarray(values["vector"], np.float32), age_ms)
+        return queries
+
+    async def _ranked(
+        self, triggers: Sequence[Trigger], queries: Sequence[_Query], serving: Serving
+    ) -> tuple[F32, F32]:
+        if len(triggers) <= LOOP_BUDGET_TRIGGERS:
+            return rank([t.row for t in triggers], queries, serving)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, rank, [t.row for t in triggers], queries, serving)
+
+
+def rank(rows: Sequence[FeatureRow], queries: Sequence[_Query], serving: Serving) -> tuple[F32, F32]:
+    """Logits and click probabilities, f32[B,N] each, over `serving.intents`. Raises `RankingFailed`."""
+    ranker = serving.ranker
+    query = np.zeros((len(rows), ranker.query_width), np.float32)
+    for place, found in enumerate(queries):
+        if found.vector is not None:
+            query[place] = found.vector
+    has_query = np.array([found.vector is not None for found in queries], np.bool_)
+    try:
+        logits = ranker.score(encode(rows), query, has_query)[:, serving.columns]
+    except Exception as error:  # ONNX Runtime's errors share no base; without scores the answer is silence
+        raise RankingFailed(f"model {ranker.version} failed on {len(rows)} requests: {error}") from error
+    if not np.isfinite(logits).all():
+        raise RankingFailed(f"model {ranker.version} gave scores that are not finite for {len(rows)} requests")
+    return np.clip(logits, -MAX_SCORE, MAX_SCORE), ranker.probability(logits)

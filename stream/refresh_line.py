@@ -1,0 +1,128 @@
+"""The requests' way through an embedder: read from Kafka, queued, embedded, and committed once they had their effect.
+
+Requests are read as fast as they come and wait in a bounded queue where the newest of a user wins. A Kafka offset is
+committed only when its record and all before it had their effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from features.contract import InvalidEvent, parse
+from features.events import QueryRequested
+from stream.embedding import Tally
+from stream.refresh_queue import Place, Refresh, RefreshQueue, Unfinished
+from stream.telemetry import QUEUED_QUERIES
+
+log = structlog.get_logger(__name__)
+
+BATCH = 8
+COMMIT_EVERY_S = 1.0
+RETRY_S = 0.5
+CALL_DEADLINE_S = 5.0
+
+Process = Callable[[Sequence[Refresh]], Awaitable[None]]
+
+
+class RefreshLine:
+    """Three loops over one queue: `read`, `embed`, `commit`; `stop` ends the first, and the second when it is empty."""
+
+    def __init__(self) -> None:
+        self.queue = RefreshQueue()
+        self.stopping = asyncio.Event()
+        self.redis_answers = True
+        self._arrived = asyncio.Event()
+        self._unfinished = Unfinished()
+        self._committed: dict[Place, int] = {}
+
+    def stop(self) -> None:
+        """Reads no more; what waits is still embedded."""
+        self.stopping.set()
+        self._arrived.set()
+
+    def forget(self, revoked: set[TopicPartition]) -> None:
+        """Drops what came from partitions that another embedder now reads."""
+        places = {(tp.topic, tp.partition) for tp in revoked}
+        self.queue.forget(places)
+        self._unfinished.forget(places)
+        for place in places:
+            self._committed.pop(place, None)
+
+    async def read(self, consumer: Any, tally: Tally) -> None:
+        """Queues every request as it comes."""
+        while not self.stopping.is_set():
+            found = await consumer.getmany(timeout_ms=200, max_records=500)
+            for tp, records in found.items():
+                for record in records:
+                    self._admit((tp.topic, tp.partition), record, tally)
+            QUEUED_QUERIES.set(len(self.queue))
+            if len(self.queue):
+                self._arrived.set()
+
+    def _admit(self, place: tuple[str, int], record: Any, tally: Tally) -> None:
+        self._unfinished.begin(place, record.offset)
+        try:
+            request = parse(QueryRequested, record.value or b"")
+        except InvalidEvent as error:
+            log.error("request_unreadable", origin=f"{place[0]}[{place[1]}]@{record.offset}", error=str(error))
+            tally.add("failed")
+            self._unfinished.end(place, record.offset)
+            return
+        for gone in self.queue.put(Refresh(request, place, record.offset)):
+            tally.add("superseded" if gone.request.key == request.key else "dropped")
+            self._unfinished.end(gone.place, gone.offset)
+
+    async def embed(self, process: Process) -> None:
+        """Takes the most urgent requests in batches of `BATCH`."""
+        while len(self.queue) or not self.stopping.is_set():
+            self._arrived.clear()
+            batch = self.queue.take(BATCH)
+            if not batch:
+                await self._arrived.wait()
+                continue
+            await self._until_stored(process, batch)
+            for refresh in batch:
+                self._unfinished.end(refresh.place, refresh.offset)
+
+    async def _until_stored(self, process: Process, batch: list[Refresh]) -> None:
+        """Repeats the batch while Redis is away: what was asked for must not be lost, and may be late."""
+        while True:
+            try:
+                await process(batch)
+            except (RedisError, OSError) as error:
+                log.warning("redis_away", error=str(error), waiting=len(self.queue) + len(batch))
+                self.redis_answers = False
+                await asyncio.sleep(RETRY_S)
+            else:
+                self.redis_answers = True
+                return
+
+    async def commit(self, consumer: Any) -> None:
+        """Commits every `COMMIT_EVERY_S`."""
+        while True:
+            await asyncio.sleep(COMMIT_EVERY_S)
+            await self.commit_now(consumer)
+
+    async def commit_now(self, consumer: Any) -> None:
+        """Commits what had its effect since the last time; a failure is logged, as records may be repeated."""
+        owned = consumer.assignment()
+        news = {
+            place: offset
+            for place, offset in self._unfinished.committable().items()
+            if TopicPartition(*place) in owned and self._committed.get(place) != offset
+        }
+        if not news:
+            return
+        offsets = {TopicPartition(*place): offset for place, offset in news.items()}
+        try:
+            await asyncio.wait_for(consumer.commit(offsets), timeout=CALL_DEADLINE_S)
+            self._committed.update(news)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("commit_failed", error=str(error) or type(error).__name__)

@@ -1,0 +1,112 @@
+"""One user within one batch: their events folded one by one, up to each moment that asks for a decision."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+
+from features import prompt
+from features.contract import InvalidEvent, from_ms, origin
+from features.events import Decision, QueryRequested, UserEvent
+from features.feedback import FeedbackState
+from features.schema import feature_row
+from features.state import UserState, Verdict, facts, fold
+from stream.batching import Batch
+from stream.decoding import Item
+from stream.policy import Asked, PolicySettings
+from stream.ranking import Trigger
+
+
+class Unfit(Exception):
+    """A valid event that this program cannot fold: to be dead-lettered, and its batch folded again without it."""
+
+    def __init__(self, offset: int, reason: InvalidEvent) -> None:
+        super().__init__(str(reason))
+        self.offset = offset
+        self.reason = reason
+
+
+class Shopper:
+    """A user's state and the batch's events of theirs that are still to be folded."""
+
+    def __init__(self, key: str, blob: bytes | None, feedback: bytes | None, items: Iterable[Item[UserEvent]]) -> None:
+        self.key = key
+        self.state = UserState.from_bytes(blob)
+        self._feedback = FeedbackState.from_bytes(feedback)
+        self._items = deque(items)
+        self._newest: Item[UserEvent] | None = None
+        self._wants_query = False
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether an event was applied."""
+        return self._newest is not None
+
+    def advance(self, policy: PolicySettings, ends: Counter[Verdict], oldest_ms: int) -> Trigger | None:
+        """Folds events until one asks for a decision, counting in `ends` where each ended; None when all are folded.
+
+        A trigger whose record is from before `oldest_ms` (broker's time) is too late to be answered. Raises `Unfit`.
+        """
+        while self._items:
+            item = self._items.popleft()
+            try:
+                verdict = fold(self.state, item.message, item.at_ms, item.watermark_ms)
+                ends[verdict] += 1
+                if verdict is not Verdict.APPLIED:
+                    continue
+                self._newest = item
+                if policy.is_trigger(item.message) and item.record.timestamp_ms >= oldest_ms:
+                    return self._trigger(item)
+            except Exception as error:  # one bad event must not stop its partition: it is set aside, with the cause
+                raise Unfit(
+                    item.record.offset, InvalidEvent("cannot_fold", f"{type(error).__name__}: {error}")
+                ) from error
+        return None
+
+    def _trigger(self, item: Item[UserEvent]) -> Trigger:
+        state, feedback, at_ms = self.state, self._feedback, item.at_ms
+        text = prompt.render(state, at_ms)
+        return Trigger(
+            event=item.message,
+            record=item.record,
+            at_ms=at_ms,
+            session=state.session_id,
+            asked=Asked(at_ms, state.prompts_in_session, state.last_prompt_ms),
+            row=feature_row(state, feedback, item.message, at_ms),
+            facts=facts(state, at_ms),
+            clicked=frozenset(feedback.clicked_since(state.session_start_ms)),
+            dismissed=frozenset(feedback.dismissed_since(state.session_start_ms)),
+            prompt=text,
+            state_hash=prompt.state_hash(text),
+        )
+
+    def hear(self, decision: Decision, trigger: Trigger) -> None:
+        """Notes a decision before the next event is folded: offered prompts count, a missing latent query is wanted."""
+        if decision.decision == "show":
+            self.state.prompted(trigger.at_ms)
+        if decision.embedding.state != "fresh":
+            self._wants_query = True
+
+    def query(self, batch: Batch) -> QueryRequested | None:
+        """The request for a latent query, when the prompt's meaning changed or a decision went without its query.
+
+        Remembers the state hash, so that equal meaning is not asked for again.
+        """
+        newest = self._newest
+        if newest is None:
+            return None
+        text = prompt.render(self.state, newest.at_ms)
+        state_hash = prompt.state_hash(text)
+        is_new = state_hash != self.state.prompt_hash
+        self.state.prompt_hash = state_hash
+        if not (is_new or self._wants_query):
+            return None
+        return QueryRequested(
+            tenant=newest.message.tenant,
+            user=newest.message.user,
+            state_hash=state_hash,
+            prompt=text,
+            time=from_ms(newest.at_ms),
+            is_trigger=self._wants_query,
+            origin=origin(batch.topic, batch.partition, newest.record.offset),
+        )

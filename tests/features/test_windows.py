@@ -1,0 +1,55 @@
+"""Laws of event time."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.windows import DAY_MS, added, age_s, decayed_count, hour_angle, is_new_session
+
+TIMES_MS = st.integers(1, 10**12)
+
+
+def test_a_count_without_half_life_is_refused():
+    with pytest.raises(ValueError, match="half_life_s is 0"):
+        decayed_count(1.0, 1.0, 0)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e5), st.floats(0, 1e5))
+def test_decaying_in_two_steps_is_decaying_in_one(count, first_s, second_s):
+    twice = decayed_count(decayed_count(count, first_s, 600), second_s, 600)
+    assert math.isclose(twice, decayed_count(count, first_s + second_s, 600), rel_tol=1e-9, abs_tol=1e-300)
+
+
+@given(st.lists(st.integers(1, 10**8), min_size=1, max_size=20), st.randoms())
+def test_a_decayed_count_does_not_depend_on_the_order_of_arrival(times_ms, random):
+    shuffled = random.sample(times_ms, len(times_ms))
+    totals = []
+    for arrived in (times_ms, shuffled):
+        count, as_of_ms = 1.0, arrived[0]
+        for at_ms in arrived[1:]:
+            count, as_of_ms = added(count, as_of_ms, at_ms, 600)
+        assert as_of_ms == max(times_ms)
+        totals.append(count)
+    newest_ms = max(times_ms)
+    oracle = sum(2 ** (-(newest_ms - at_ms) / 1000 / 600) for at_ms in times_ms)
+    assert totals == pytest.approx([oracle, oracle], rel=1e-9)
+
+
+@given(TIMES_MS, TIMES_MS)
+def test_an_age_is_never_negative_and_never_over_its_cap(at_ms, now_ms):
+    assert 0 <= age_s(at_ms, now_ms, cap_s=100) <= 100
+
+
+@given(TIMES_MS)
+def test_the_hour_repeats_daily_and_lies_on_the_circle(now_ms):
+    sine, cosine = hour_angle(now_ms)
+    assert hour_angle(now_ms + DAY_MS) == (sine, cosine)
+    assert math.isclose(sine**2 + cosine**2, 1)
+
+
+def test_a_session_ends_only_after_its_gap():
+    assert not is_new_session(1000, 1000 + 30, 30)
+    assert is_new_session(1000, 1000 + 31, 30)
+    assert not is_new_session(1000, 500, 30)
