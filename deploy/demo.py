@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ ROUND_DEADLINE_S = 300
 HASTE = 2.0
 """The demo's shoppers act twice as fast as the declared world's."""
 ROUND_REPORT = Path(".out/recalibrate.json")
+SHOWN_ERRORS = 5
 KILLABLE = {"worker": "worker", "broker": "kafka", "nothing": ""}
 POLICY = {"RGALIGN_POLICY_EPSILON": "0.2"}
 """A demo of minutes explores more than a shop would, so that its few clicks teach something."""
@@ -76,9 +78,9 @@ class Happenings:
             self.deaths.append(name)
 
     @property
-    def unexpected_deaths(self) -> int:
-        """Deaths that the demo did not order itself."""
-        return len(self.deaths) - len(self.killed)
+    def unexpected_deaths(self) -> list[str]:
+        """Who died without the demo's order."""
+        return list((Counter(self.deaths) - Counter(self.killed)).elements())
 
 
 def run(settings: DemoSettings) -> int:
@@ -97,6 +99,9 @@ def run(settings: DemoSettings) -> int:
         tally = asyncio.run(_live(settings, stack, happenings, screen))
         screen.print("Draining and closing the books ...")
         drain(stack.connections)
+        for name in happenings.unexpected_deaths:
+            screen.print(f"[red]{name} died by itself and was started again[/red]; the errors in its log:")
+            screen.print(_errors(stack.services.supervisor.log_path(name)), markup=False, highlight=False)
         summary, books = _summary(settings, stack.connections, tally, happenings, started_s)
     figures.report("demo", "What happened (shoppers and clicks are simulated)", summary, screen)
     screen.print(f"The books are {books.explain()}.")
@@ -167,6 +172,12 @@ def _one_round(seed: int, connections: Connections, log: Path) -> dict[str, figu
     return report
 
 
+def _errors(log: Path) -> str:
+    """What a role logged as an error or a traceback's end, newest last."""
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join([line[:600] for line in lines if "rror" in line][-SHOWN_ERRORS:])
+
+
 def _verdict(report: dict[str, figures.Figure]) -> str:
     if report["verdict"] == "failed":
         return f"[red]the round failed[/red]: {report['why']}"
@@ -215,8 +226,8 @@ def _summary(
         "p99_ms": p99_ms,
         "latency_n": len(tally.received_s.keys() & tally.sent_s.keys()),
         "killed": settings.kill,
-        "unexpected_deaths": happenings.unexpected_deaths,
-        "swap_errors": happenings.unexpected_deaths
+        "unexpected_deaths": len(happenings.unexpected_deaths),
+        "swap_errors": len(happenings.unexpected_deaths)
         + failed_rounds
         + without_model
         + tally.rejected

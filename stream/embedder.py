@@ -30,6 +30,7 @@ from features.store import OnlineRows
 from features.vectors import Source
 from features.views import project
 from stream import topics
+from stream.connecting import started
 from stream.embedding import Embedding
 from stream.follower import Follower
 from stream.intent_embedding import IntentEmbedding
@@ -192,7 +193,7 @@ class Embedder:
             heartbeat_interval_ms=2_000,
         )
         consumer.subscribe([self._connections.named(topics.QUERIES.name)], listener=_Revoked(self._line.forget))
-        await consumer.start()
+        await started(consumer)
         self._is_consuming = True
         try:
             yield consumer

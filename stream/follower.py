@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer
 
+from stream.connecting import started
+
 log = structlog.get_logger(__name__)
 
 Apply = Callable[[Sequence[Any]], Awaitable[None]]
@@ -28,7 +30,7 @@ class Follower:
 
     async def run(self) -> None:
         """Follows until cancelled. Raises the first error of `apply`, and Kafka's when the broker cannot be found."""
-        await self._consumer.start()
+        await started(self._consumer)
         try:
             ends = await self._consumer.end_offsets(self._consumer.assignment())
             log.info("following", topic=self._topic, records_to_read=sum(ends.values()))

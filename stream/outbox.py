@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from features.events import Decision, QueryRequested
+from stream.connecting import started
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +33,7 @@ class Outbox:
         )
 
     async def __aenter__(self) -> Self:
-        await self.producer.start()
+        await started(self.producer)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -44,7 +44,7 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         timeout=280,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-4000:]
     figures: dict[str, Any] = json.loads((folder / ".out" / "demo.json").read_text())
     return figures
 

@@ -1,0 +1,90 @@
+"""How every role talks to Redis: one way to open a client, and many commands in one exchange.
+
+redis-py packs commands in Python and arms a timer for every reply; a micro-batch has hundreds of both. Our connection
+packs with hiredis and reads all replies of an exchange under one deadline. It leans on `Connection._parser`, which
+redis < 8 has; a test holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from hiredis import pack_command
+from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from features.settings import Connections
+
+SOCKET_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 2.0
+HEALTH_CHECK_S = 15
+
+Command = Sequence[bytes | str | int | float]
+
+
+class _Packed(Connection):
+    """A connection whose commands hiredis packs."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """One command's bytes; a name of two words ("CONFIG GET") is left to redis-py."""
+        if isinstance(args[0], str) and " " in args[0]:
+            return list(super().pack_command(*args))
+        return [pack_command(args)]
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """All replies, in order; a refusal is a value."""
+        await self.send_packed_command(b"".join([pack_command(tuple(command)) for command in commands]))
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                return [await self._parser.read_response() for _ in commands]
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise RedisTimeoutError(
+                f"Redis gave no answer to {len(commands)} commands within {self.socket_timeout} s"
+            ) from None
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"the connection to Redis broke while its answers were read: {error}") from error
+        except BaseException:
+            await self.disconnect(nowait=True)  # replies of this exchange must not answer the next
+            raise
+
+
+class _PackedTls(_Packed, SSLConnection):
+    """The same over TLS."""
+
+
+def open_redis(connections: Connections) -> Any:
+    """A redis.asyncio client with deadlines; its commands are packed by hiredis."""
+    client = Redis.from_url(
+        connections.redis_url,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        health_check_interval=HEALTH_CHECK_S,
+    )
+    pool = client.connection_pool
+    pool.connection_class = _PackedTls if issubclass(pool.connection_class, SSLConnection) else _Packed
+    return client
+
+
+async def exchange(redis: Any, commands: Sequence[Command]) -> list[Any]:
+    """Sends `commands` in one go and returns their replies in order; a refusal by Redis is a value, not raised.
+
+    On a RedisCluster each command goes to its key's node. Raises redis' ConnectionError or TimeoutError; then any of
+    the commands may have taken effect.
+    """
+    if not commands:
+        return []
+    if not (isinstance(redis, Redis) and issubclass(redis.connection_pool.connection_class, _Packed)):
+        pipe = redis.pipeline() if isinstance(redis, RedisCluster) else redis.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        return list(await pipe.execute(raise_on_error=False))
+    connection = await redis.connection_pool.get_connection()
+    try:
+        return list(await connection.exchange(commands))
+    finally:
+        await redis.connection_pool.release(connection)
