@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError, TimeoutError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from deploy.ports import free_port
 from features.redis_client import exchange, open_redis
@@ -50,7 +51,7 @@ async def test_exchanges_at_once_do_not_mix_their_replies(redis, prefix):
 async def test_a_reply_after_the_deadline_never_answers_another_command(connections, prefix):
     client = open_redis(connections)
     client.connection_pool.connection_kwargs["socket_timeout"] = 0.2
-    with pytest.raises(TimeoutError):
+    with pytest.raises(RedisTimeoutError):
         await exchange(client, [("BLPOP", f"{prefix}:none", 1), ("ECHO", "late")])
     assert await exchange(client, [("ECHO", "fresh")]) == [b"fresh"]
     await client.aclose()
