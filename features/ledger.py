@@ -19,6 +19,8 @@ from typing import Any, Self
 
 from redis.exceptions import NoScriptError
 
+from features.redis_client import Command, exchange
+
 TTL_S = 90 * 86_400
 NOTHING_APPLIED = -1
 _EPOCH_ONLY = -2
@@ -115,7 +117,8 @@ class Ledger:
         """The state blobs of `users` ("tenant:user"), in their order; None for a user not known."""
         if not users:
             return []
-        blobs: list[bytes | None] = await self._redis.mget([self._state(partition, user) for user in users])
+        head = self._state(partition, "")
+        blobs: list[bytes | None] = await self._call(("MGET", *[head + user for user in users]))
         return blobs
 
     async def commit(  # noqa: PLR0917 - seven plain facts about one batch
@@ -135,7 +138,8 @@ class Ledger:
         """
         known = self._claims.get(partition)
         expected = known.applied if known is not None and known.epoch == epoch else _EPOCH_ONLY
-        keys = [self._meta(partition), self._dirty(partition), *(self._state(partition, user) for user in states)]
+        head = self._state(partition, "")
+        keys = [self._meta(partition), self._dirty(partition), *[head + user for user in states]]
         numbers = [epoch, first_offset, last_offset, expected, watermark_ms, self._ttl_ms, counts.records]
         ends = [counts.applied, counts.late, counts.duplicate, counts.dead_lettered]
         verdict, found = await self._run(_COMMIT, keys, [*numbers, *ends, *states.keys(), *states.values()])
@@ -188,9 +192,16 @@ class Ledger:
 
     async def _run(self, script: _Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         try:
-            return await self._redis.evalsha(script.sha, len(keys), *keys, *arguments)
+            return await self._call(("EVALSHA", script.sha, len(keys), *keys, *arguments))
         except NoScriptError:
-            return await self._redis.eval(script.text, len(keys), *keys, *arguments)
+            return await self._call(("EVAL", script.text, len(keys), *keys, *arguments))
+
+    async def _call(self, command: Command) -> Any:
+        """One command, sent once: the client's own retries would hide that an answer was lost."""
+        (answer,) = await exchange(self._redis, [command])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def _refusal(verdict: bytes, found: int, batch: str, epoch: int) -> LedgerRefusal:
@@ -247,9 +258,13 @@ for place, name in ipairs(names) do
   if ARGV[7 + place] ~= '0' then redis.call('HINCRBY', KEYS[1], name, ARGV[7 + place]) end
 end
 local users = #KEYS - 2
+local dirty = {}
 for place = 1, users do
-  redis.call('HSET', KEYS[2], ARGV[11 + place], ARGV[3])
+  dirty[2 * place - 1], dirty[2 * place] = ARGV[11 + place], ARGV[3]
   redis.call('SET', KEYS[2 + place], ARGV[11 + users + place], 'PX', ARGV[6])
+end
+for first = 1, #dirty, 4000 do
+  redis.call('HSET', KEYS[2], unpack(dirty, first, math.min(first + 3999, #dirty)))
 end
 return {'applied', ARGV[3]}
 """)
