@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.contract import Contract, InvalidEvent, parse, to_ms
-from features.events import Decision, Outcome, QueryRequested
+from features.events import Decision, Outcome, QueryRequested, UserEvent
 
-Source = Literal["decisions", "outcomes", "queries"]
-CONTRACTS: Mapping[Source, type[Decision | Outcome | QueryRequested]] = {
+Source = Literal["events", "decisions", "outcomes", "queries"]
+CONTRACTS: Mapping[Source, type[UserEvent | Decision | Outcome | QueryRequested]] = {
+    "events": UserEvent,
     "decisions": Decision,
     "outcomes": Outcome,
     "queries": QueryRequested,
@@ -56,7 +57,7 @@ class Replayed:
 def read(root: Path, source: Source) -> Iterator[Any]:
     """The messages of a replayed source in order of (partition, offset) within each day; faulty records are left out.
 
-    Yields `Decision`, `Outcome` or `QueryRequested`. Raises `ReplayError` if `root` holds no replay.
+    Yields `UserEvent`, `Decision`, `Outcome` or `QueryRequested`. Raises `ReplayError` if `root` holds no replay.
     """
     if not (root / MANIFEST).is_file():
         raise ReplayError(f"{root} holds no {MANIFEST}; expected a folder that `replay` wrote: run `rgalign replay`")
@@ -124,9 +125,12 @@ def row_of(source: Source, record: Any) -> dict[str, Any]:
 
 
 def _columns(message: Contract) -> dict[str, Any]:
+    told: dict[str, str | None]
     match message:
+        case UserEvent():
+            told = {"id": message.id, "kind": message.kind.value}
         case Decision():
-            told: dict[str, str | None] = {
+            told = {
                 "id": message.decision_id,
                 "decision_id": message.decision_id,
                 "kind": message.decision,

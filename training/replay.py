@@ -38,6 +38,7 @@ Progress = Callable[[int, int], None]
 """Called with (records read, records in the window)."""
 
 TOPICS: Mapping[Source, str] = {
+    "events": "shop.user.events.v1",
     "decisions": "rgalign.decisions.v1",
     "outcomes": "rgalign.outcomes.v1",
     "queries": "rgalign.queries.requested.v1",

@@ -8,7 +8,7 @@ from kafka import KafkaProducer
 from features.contract import from_ms, to_ms
 from features.events import QueryRequested
 from features.settings import Connections
-from stream.topics import DECISIONS, OUTCOMES, QUERIES
+from stream.topics import DECISIONS, EVENTS, OUTCOMES, QUERIES
 from training import log_files, replay
 from training.first_day import FIRST_DAY_MS, first_day
 from training.replay import Replayed, ReplayError, Window
@@ -46,7 +46,8 @@ def digest(root):
 
 
 def test_the_topics_are_the_streams():
-    assert {"decisions": DECISIONS.name, "outcomes": OUTCOMES.name, "queries": QUERIES.name} == replay.TOPICS
+    streams = {"events": EVENTS, "decisions": DECISIONS, "outcomes": OUTCOMES, "queries": QUERIES}
+    assert {source: topic.name for source, topic in streams.items()} == replay.TOPICS
 
 
 def test_a_replay_gives_back_every_message_and_the_same_bytes_again(topics, tmp_path, kb):
@@ -117,7 +118,7 @@ def test_missing_topics_and_gone_offsets_are_named(connections, topics, tmp_path
     with pytest.raises(ReplayError, match="holds offsets 0 to 0, but 5 to 9"):
         replay.replay(topics, tmp_path / "out", Window(offsets={"decisions": {0: (5, 9)}}))
     elsewhere = connections.model_copy(update={"prefix": "no-such"})
-    with pytest.raises(ReplayError, match=r"no topic no-such\.rgalign"):
+    with pytest.raises(ReplayError, match=r"no topic no-such\.shop"):
         replay.replay(elsewhere, tmp_path / "out", deadline_s=5)
 
 
