@@ -11,12 +11,13 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from features.contract import Locale
 from features.events import EventKind, OrderStatus
 from features.knowledge import Intent
-from features.state import UserState
+from features.state import Order, UserState
 
 SLOT = ' The topic of the question of this customer, in one word: "'
 """How every prompt ends, a user's and an intent's alike."""
@@ -37,6 +38,7 @@ FORM = "rgalign prompt 1"
 
 MAX_PARTS = 6
 _MAX_ORDERS = 3
+_ORDERED, _FAILED = 2, 3
 _MAX_TEXT_BYTES = 90
 _INTENT_EXAMPLES = 2
 
@@ -70,30 +72,55 @@ _KIND_WORDS: dict[EventKind, str] = {
 }
 
 
-class _Part(NamedTuple):
-    """Something that happened. `bucket` indexes RECENCY (0 = just now); a higher `weight` tells more of the need."""
+class _Told(NamedTuple):
+    """Something that happened, as the state has it: our `words` and untrusted `quotes`.
+
+    `bucket` indexes RECENCY (0 = just now); a higher `weight` tells more of the need.
+    """
 
     bucket: int
     weight: int
+    words: str
+    quotes: tuple[str, ...] = ()
+
+
+class Prompt(NamedTuple):
+    """A prompt, at most `MAX_PROMPT_CHARS` long and ending in `SLOT`, and its `state_hash`."""
+
     text: str
-
-
-def _newest_first(part: _Part) -> tuple[int, int, str]:
-    return part.bucket, -part.weight, part.text
+    hash: str
 
 
 def render(state: UserState, now_ms: int, locale: Locale | None = None) -> str:
-    """The prompt for a user as they stand at `now_ms`, at most `MAX_PROMPT_CHARS` long, ending in `SLOT`.
+    """The text of `prompt_of`."""
+    return prompt_of(state, now_ms, locale).text
 
-    `locale` overrides the state's own; English is not mentioned.
+
+def prompt_of(state: UserState, now_ms: int, locale: Locale | None = None) -> Prompt:
+    """The prompt for a user as they stand at `now_ms`. `locale` overrides the state's own; English is not mentioned.
+
+    What was worded lately is remembered: an event that changes no meaning costs a look at the state alone.
     """
     language = (locale or state.locale or "en")[:2]
-    parts = sorted({*_orders(state, now_ms), *_happenings(state, now_ms)}, key=_newest_first)
+    return _worded(language, (*_orders(state, now_ms), *_happenings(state, now_ms)))
+
+
+@lru_cache(maxsize=8192)
+def _worded(language: str, told: tuple[_Told, ...]) -> Prompt:
+    parts = sorted({(part.bucket, -part.weight, _sentence(part)) for part in told})
     sentences = [_LEAD if language == "en" else f"{_LEAD[:-1]}, language {language}."]
     for bucket, when in reversed([*enumerate(when for _, when in RECENCY), (len(RECENCY), EARLIER)]):
-        told = [part.text for part in reversed(parts[:MAX_PARTS]) if part.bucket == bucket]
-        sentences += [f"{when}: {', '.join(told)}."] if told else []
-    return _ended(" ".join(sentences))
+        said = [text for at, _, text in reversed(parts[:MAX_PARTS]) if at == bucket]
+        sentences += [f"{when}: {', '.join(said)}."] if said else []
+    text = _ended(" ".join(sentences))
+    return Prompt(text, state_hash(text))
+
+
+def _sentence(told: _Told) -> str:
+    if told.weight == _FAILED:
+        why = ", ".join(filter(None, (clean(quote, limit) for quote, limit in zip(told.quotes, (30, 40), strict=True))))
+        return told.words + (f" ({why})" if why else "")
+    return f"{told.words} '{clean(told.quotes[0])}'" if told.quotes else told.words
 
 
 def intent_prompt(intent: Intent) -> str:
@@ -113,48 +140,48 @@ def _ended(text: str) -> str:
 
 def _bucket(at_ms: int, now_ms: int) -> int:
     """Which of RECENCY an event of `at_ms` falls into; len(RECENCY) when it is older. The future is just now."""
-    ages = (limit_ms for limit_ms, _ in RECENCY)
-    return next((bucket for bucket, limit_ms in enumerate(ages) if now_ms - at_ms < limit_ms), len(RECENCY))
+    age_ms = now_ms - at_ms
+    for bucket, (limit_ms, _) in enumerate(RECENCY):
+        if age_ms < limit_ms:
+            return bucket
+    return len(RECENCY)
 
 
-def _orders(state: UserState, now_ms: int) -> Iterator[_Part]:
+def _orders(state: UserState, now_ms: int) -> list[_Told]:
     newest = sorted(state.orders.values(), key=lambda order: order.at_ms, reverse=True)
-    for order in newest[:_MAX_ORDERS]:
-        words = _ORDER_WORDS.get(order.status, "order")
-        late = order.delay_days >= 1 and order.status == OrderStatus.DELAYED
-        yield _Part(_bucket(order.at_ms, now_ms), 2, words + (_delay(order.delay_days) if late else ""))
+    return [_Told(_bucket(order.at_ms, now_ms), _ORDERED, _order_words(order)) for order in newest[:_MAX_ORDERS]]
+
+
+def _order_words(order: Order) -> str:
+    words = _ORDER_WORDS.get(order.status, "order")
+    late = order.delay_days >= 1 and order.status == OrderStatus.DELAYED
+    return words + (_delay(order.delay_days) if late else "")
 
 
 def _delay(days: float) -> str:
     return " by a few days" if days < 7 else " by more than a week"
 
 
-def _happenings(state: UserState, now_ms: int) -> Iterator[_Part]:
+def _happenings(state: UserState, now_ms: int) -> Iterator[_Told]:
     """Events that tell of a need, with their words; what is older than the last bucket is left out."""
-    for at_ms, weight, text in _told(state):
-        bucket = _bucket(at_ms, now_ms)
-        if at_ms > 0 and bucket < len(RECENCY):
-            yield _Part(bucket, weight, text)
+    for at_ms, weight, words, quotes in _told(state):
+        if at_ms > 0 and (bucket := _bucket(at_ms, now_ms)) < len(RECENCY):
+            yield _Told(bucket, weight, words, quotes)
 
 
-def _told(state: UserState) -> Iterator[tuple[int, int, str]]:
-    """(time, weight, words) of everything the state remembers in words."""
+def _told(state: UserState) -> Iterator[tuple[int, int, str, tuple[str, ...]]]:
+    """(time, weight, words, quotes) of everything the state remembers in words."""
     for kind, words in _KIND_WORDS.items():
-        yield state.last_kind_ms(kind), 1, words
+        yield state.last_kind_ms(kind), 1, words, ()
     for kind, words in _FAILURE_WORDS.items():
         if (failure := state.failures.get(kind)) is not None:
-            why = ", ".join(filter(None, (clean(failure.what, 30), clean(failure.error, 40))))
-            yield failure.at_ms, 3, words + (f" ({why})" if why else "")
+            yield failure.at_ms, _FAILED, words, (failure.what, failure.error)
     if state.last_help_topic:
-        yield state.last_help_ms, 4, f"read help on {_quoted(state.last_help_topic)}"
+        yield state.last_help_ms, 4, "read help on", (state.last_help_topic,)
     if state.last_search:
-        yield state.last_search_ms, 5, f"searched {_quoted(state.last_search)}"
+        yield state.last_search_ms, 5, "searched", (state.last_search,)
     if state.last_text:
-        yield state.last_text_ms, 6, f"wrote {_quoted(state.last_text)}"
-
-
-def _quoted(text: str) -> str:
-    return f"'{clean(text)}'"
+        yield state.last_text_ms, 6, "wrote", (state.last_text,)
 
 
 def state_hash(prompt: str) -> str:

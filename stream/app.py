@@ -9,24 +9,25 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import structlog
 from faust.types import TP
-from redis.asyncio import Redis
 
 from features.ledger import Ledger
 from features.querycache import QueryCache
+from features.redis_client import open_redis
 from features.settings import Connections
 from features.store import OnlineRows
 from features.views import project
 from stream import topics
-from stream.agents import Line, attach
+from stream.agents import Lanes, Line, attach
 from stream.batching import BatchApp, BatchConsumer
 from stream.dead_letters import DeadLetters
 from stream.feedback_line import OutcomeLine
+from stream.fence import patiently
 from stream.follower import Follower
 from stream.hot_intents import HotIntents
 from stream.hot_swap import BundleSlot, LiveKnowledge
@@ -37,6 +38,7 @@ from stream.projection import Projection
 from stream.ranking import Ranking
 from stream.settings import GROUP, WorkerSettings, faust_settings
 from stream.telemetry import configure_logging, serve_health
+from stream.user_cache import UserCache
 
 log = structlog.get_logger(__name__)
 
@@ -79,9 +81,7 @@ class Worker:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="rank")
         self.models = BundleSlot(connections.tenant)
         self.knowledge = LiveKnowledge(connections.tenant)
-        self.redis: Any = Redis.from_url(
-            connections.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0, health_check_interval=15
-        )
+        self.redis: Any = open_redis(connections)
         self.outbox = Outbox(connections.kafka_url)
         self.hot_intents = HotIntents(
             self.models,
@@ -92,6 +92,7 @@ class Worker:
         self.outcomes = OutcomeLine(
             self._ledger(topics.OUTCOMES), self._dead_letters(topics.OUTCOMES_DLQ), clock, settings.store_patience_s
         )
+        self._lanes: list[Lanes] = []
         self.app = self._app()
 
     def _named(self, topic: topics.Topic) -> str:
@@ -105,7 +106,8 @@ class Worker:
 
     def _event_line(self) -> EventLine:
         rows = OnlineRows(self.redis, project(self._connections.prefix))
-        ledger = self._ledger(topics.EVENTS)
+        ledger, users = self._ledger(topics.EVENTS), UserCache()
+        self.projection = Projection(rows, ledger, users, self._patiently)
         return EventLine(
             ledger=ledger,
             feedback=self._ledger(topics.OUTCOMES),
@@ -113,7 +115,8 @@ class Worker:
             policy=self._policy,
             outbox=self.outbox,
             dead_letters=self._dead_letters(topics.EVENTS_DLQ),
-            projection=Projection(rows, ledger),
+            users=users,
+            projection=self.projection,
             ranking=Ranking(QueryCache(self.redis, self._connections), rows, self._executor, self._clock),
             models=self.models,
             knowledge=self.knowledge,
@@ -129,8 +132,11 @@ class Worker:
             **faust_settings(self._connections, self._settings),
         )
         for (topic, line), name in zip(lines.items(), ("events", "outcomes"), strict=True):
-            attach(app, topic, name, line, self.end)
+            self._lanes.append(attach(app, topic, name, line, self.end))
         return app
+
+    async def _patiently(self, call: Callable[[], Awaitable[Any]], doing: str) -> Any:
+        return await patiently(call, self._settings.store_patience_s, doing)
 
     def end(self, error: BaseException | None = None) -> None:
         """Ends the worker: in order, or because of an error that it must be restarted for."""
@@ -152,6 +158,7 @@ class Worker:
             await stack.enter_async_context(self._health())
             gc.collect()
             gc.freeze()
+            await stack.enter_async_context(self._projecting())
             await stack.enter_async_context(self._consuming())
             log.info("worker_ready", group=self._connections.named(GROUP), policy=self._policy.version)
             await self._over
@@ -205,6 +212,17 @@ class Worker:
             await runner.cleanup()
 
     @contextlib.asynccontextmanager
+    async def _projecting(self) -> AsyncIterator[None]:
+        """Online rows follow the states; at the end those of every committed batch are written."""
+        task = self._watched(self.projection.run(), "projection")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.projection.flush(), self._settings.stop_deadline_s / 4)
+
+    @contextlib.asynccontextmanager
     async def _consuming(self) -> AsyncIterator[None]:
         starting = self._watched(self._started(), "faust")
         try:
@@ -212,6 +230,8 @@ class Worker:
         finally:
             starting.remove_done_callback(self._on_task_done)
             starting.cancel()
+            for lanes in self._lanes:
+                await lanes.close(self._settings.stop_deadline_s / 4)
             await self.app.stop()
 
     async def _started(self) -> None:

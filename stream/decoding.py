@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from features.contract import InvalidEvent, parse, to_ms
 from features.events import DeadLetter, Outcome, UserEvent
@@ -16,8 +16,7 @@ from stream.dead_letters import MAX_DETAIL
 Message = TypeVar("Message", UserEvent, Outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class Item(Generic[Message]):
+class Item(NamedTuple, Generic[Message]):
     """A valid message: the event time that is believed, and its partition's watermark before it, both in ms."""
 
     record: Record

@@ -1,7 +1,7 @@
 """THE LINE: a micro-batch of events -> states, decisions, online rows and query requests. No Faust in it.
 
-    decode -> load states -> fold up to each trigger -> rank -> decide -> set dead letters aside -> COMMIT to the ledger
-           -> publish decisions and query requests -> project online rows
+    decode -> take states -> fold up to each trigger -> rank -> decide -> set dead letters aside -> COMMIT to the ledger
+           -> publish decisions and query requests; online rows follow by themselves (`stream.projection`)
 
 Before the commit nothing has an effect but dead letters (which name their origin, so that a repeated one is known);
 after it nothing can undo it. Users are folded trigger by trigger, all users at once, so that what a batch leads to is
@@ -11,7 +11,7 @@ what its events one by one would have led to, however the log is cut into batche
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -23,7 +23,7 @@ from features.state import UserState, Verdict
 from stream import deciding
 from stream.batching import Batch
 from stream.dead_letters import DeadLetters
-from stream.decoding import Decoded, decode
+from stream.decoding import Decoded, Item, decode
 from stream.fence import Fence
 from stream.hot_swap import BundleSlot, LiveKnowledge
 from stream.outbox import Outbox
@@ -40,6 +40,7 @@ from stream.telemetry import (
     STAGE_SECONDS,
     WATERMARK_DELAY_SECONDS,
 )
+from stream.user_cache import UserCache
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Work:
     decoded: Decoded[UserEvent]
     counts: Counts
     states: dict[str, UserState]
+    touched: list[str]
     decisions: list[Decision]
     queries: list[QueryRequested]
 
@@ -75,6 +77,7 @@ class EventLine:
         policy: PolicySettings,
         outbox: Outbox,
         dead_letters: DeadLetters,
+        users: UserCache,
         projection: Projection,
         ranking: Ranking,
         models: BundleSlot,
@@ -82,12 +85,13 @@ class EventLine:
         clock: Callable[[], int],
         patience_s: float,
     ) -> None:
-        self.fence = Fence(ledger, patience_s, self._catch_up)
+        self.fence = Fence(ledger, patience_s, self._begin)
         self._feedback = feedback
         self._names = names
         self._policy = policy
         self._outbox = outbox
         self._dead_letters = dead_letters
+        self._users = users
         self._projection = projection
         self._ranking = ranking
         self._models = models
@@ -100,23 +104,21 @@ class EventLine:
         Raises what the worker must exit for: `StoreUnavailable`, `StoreLost`, `MissedRecords`, or a Kafka error.
         """
         BATCH_RECORDS.observe(len(batch.records))
+        await self._projection.room()
         await self.fence.take(batch, self._process)
 
     async def _process(self, batch: Batch) -> None:
         work = await self._worked(batch)
-        states = {user: state.to_bytes() for user, state in work.states.items()}
+        states = {user: work.states[user].to_bytes() for user in work.touched}
         await self._dead_letters.set_aside(work.decoded.letters)
         with STAGE_SECONDS.labels(stage="commit").time():
             is_applied = await self.fence.commit(batch, states, work.counts, work.decoded.watermark_ms)
         if not is_applied:
             return
+        self._users.give(batch.partition, work.states)
+        self._projection.note(batch.partition, batch.epoch, batch.last, states)
         sent = await self._outbox.send(self._names.decisions, work.decisions)
         asked = await self._outbox.send(self._names.queries, work.queries)
-        with STAGE_SECONDS.labels(stage="project").time():
-            guard = (batch.epoch, batch.last)
-            await self.fence.patiently(
-                lambda: self._projection.project(batch.partition, guard, work.states), "projecting online rows"
-            )
         INTERRUPTED.inc(await self._outbox.lost(sent))
         await self._outbox.lost(asked)
         self._count(batch, work)
@@ -148,21 +150,31 @@ class EventLine:
         touched = [shopper for shopper in shoppers if shopper.is_touched]
         queries = [query for shopper in touched if (query := shopper.query(batch)) is not None]
         counts = Counts(ends[Verdict.APPLIED], ends[Verdict.LATE], ends[Verdict.DUPLICATE], len(decoded.letters))
-        return Work(decoded, counts, {s.key: s.state for s in touched}, decisions, queries)
+        states = {shopper.key: shopper.state for shopper in shoppers}
+        return Work(decoded, counts, states, [shopper.key for shopper in touched], decisions, queries)
 
     async def _shoppers(self, partition: int, decoded: Decoded[UserEvent]) -> list[Shopper]:
-        by_user: dict[str, list[int]] = {}
-        for place, item in enumerate(decoded.items):
-            by_user.setdefault(item.message.key, []).append(place)
-        asking = list({item.message.key: None for item in decoded.items if self._policy.is_trigger(item.message)})
+        by_user: dict[str, list[Item[UserEvent]]] = {}
+        asking: dict[str, None] = {}
+        for item in decoded.items:
+            by_user.setdefault(item.message.key, []).append(item)
+            if self._policy.is_trigger(item.message):
+                asking[item.message.key] = None
         with STAGE_SECONDS.labels(stage="load").time():
-            blobs = await self.fence.load(partition, list(by_user))
-            told = await self.fence.patiently(lambda: self._feedback.load(partition, asking), "loading feedback")
-        feedback = dict(zip(asking, told, strict=True))
-        return [
-            Shopper(user, blob, feedback.get(user), (decoded.items[place] for place in places))
-            for (user, places), blob in zip(by_user.items(), blobs, strict=True)
-        ]
+            states = await self._states(partition, by_user)
+            feedback = dict(zip(asking, await self._told(partition, list(asking)), strict=True))
+        return [Shopper(user, states[user], feedback.get(user), items) for user, items in by_user.items()]
+
+    async def _states(self, partition: int, users: Collection[str]) -> dict[str, UserState]:
+        """The users' states; this batch alone has them until it is committed."""
+        states = self._users.take(partition, users)
+        absent = [user for user in users if user not in states]
+        for user, blob in zip(absent, await self.fence.load(partition, absent), strict=True):
+            states[user] = UserState.from_bytes(blob)
+        return states
+
+    async def _told(self, partition: int, asking: list[str]) -> list[bytes | None]:
+        return await self.fence.patiently(lambda: self._feedback.load(partition, asking), "loading feedback")
 
     def _rounds(self, shoppers: Sequence[Shopper], ends: Counter[Verdict]) -> Iterator[list[tuple[Shopper, Trigger]]]:
         """All users folded up to their next trigger, again and again until every event is folded."""
@@ -196,9 +208,11 @@ class EventLine:
         kb = self._knowledge.kb.version
         return [deciding.decide_without_model(t, self._policy, place, kb, degraded) for t in triggers]
 
-    async def _catch_up(self, partition: int, claim: Claim) -> None:
+    async def _begin(self, partition: int, claim: Claim) -> None:
+        """A new claim: nothing known of the partition holds, and what a crash left behind is projected."""
+        self._users.forget(partition)
         await self.fence.patiently(
-            lambda: self._projection.catch_up(partition, claim), "projecting what a crash left behind"
+            lambda: self._projection.claimed(partition, claim), "reading what a crash left behind"
         )
 
     def _count(self, batch: Batch, work: Work) -> None:

@@ -1,45 +1,137 @@
-"""Users' states as Feast's online rows: a projection of the ledger, behind it only while a worker is down."""
+"""Users' states as Feast's online rows: a projection of the ledger, off the path of events and decisions.
+
+A committed batch only notes its users. One task writes their rows as they stand by then, so a user with many events
+costs one row; it rests after each round in proportion to what the round took, so rows follow within `REST_S` when
+there is little to do and fall behind, never in the way, when there is much. The ledger's dirty set remembers who was
+noted: what a crash leaves behind is projected after the next claim.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any
 
-from features.ledger import NOTHING_APPLIED, Claim, Ledger
+from features.ledger import NOTHING_APPLIED, Claim, Fenced, Ledger
 from features.state import UserState
 from features.store import OnlineRows, RowWrite
 from features.views import ORDER_STATE, USER_ACTIVITY, activity_values, order_values
+from stream.telemetry import STAGE_SECONDS
+from stream.user_cache import UserCache
 
-CATCH_UP_USERS = 500
-"""How many users are projected in one go after a crash."""
+ROUND_USERS = 250
+"""The most users projected in one go, so that a round does not hold up the event loop for long."""
+REST_S = 0.02
+REST_SHARE = 2.0
+"""A round is followed by a rest of at least this multiple of its own time."""
+MAX_PENDING = 50_000
+"""Noted users beyond which batches wait for the projection."""
+
+Patiently = Callable[[Callable[[], Awaitable[Any]], str], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """One partition's noted users, first noted first, and the claim and offset that their states are of."""
+
+    epoch: int
+    applied: int
+    users: dict[str, None] = field(default_factory=dict)
 
 
 class Projection:
-    """Writes the rows of touched users and takes them off the ledger's dirty set."""
+    """Writes the rows of noted users and takes them off the ledger's dirty set. `patiently` retries a passing fault."""
 
-    def __init__(self, rows: OnlineRows, ledger: Ledger) -> None:
+    def __init__(self, rows: OnlineRows, ledger: Ledger, cache: UserCache, patiently: Patiently) -> None:
         self._rows = rows
         self._ledger = ledger
+        self._cache = cache
+        self._patiently = patiently
+        self._pending: dict[int, _Pending] = {}
+        self._noted = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._busy = asyncio.Lock()
 
-    async def project(self, partition: int, guard: tuple[int, int], states: Mapping[str, UserState]) -> None:
-        """Projects states that were committed under `guard` = (epoch, last offset of their batch)."""
+    def __len__(self) -> int:
+        return sum(len(pending.users) for pending in self._pending.values())
+
+    async def room(self) -> None:
+        """Waits while too many users are noted."""
+        await self._has_room.wait()
+
+    async def claimed(self, partition: int, claim: Claim) -> None:
+        """Begins a partition anew, with the users whom an earlier owner left behind."""
+        left = [] if claim.applied == NOTHING_APPLIED else await self._ledger.dirty(partition)
+        self._pending[partition] = _Pending(claim.epoch, claim.applied)
+        self.note(partition, claim.epoch, claim.applied, left)
+
+    def note(self, partition: int, epoch: int, applied: int, users: Iterable[str]) -> None:
+        """Notes users whose states were committed under `epoch` by the batch that ended at `applied`."""
+        pending = self._pending.get(partition)
+        if pending is None or pending.epoch != epoch:
+            pending = self._pending[partition] = _Pending(epoch, applied)
+        pending.applied = applied
+        pending.users.update(dict.fromkeys(users))
+        self._noted.set()
+        if len(self) > MAX_PENDING:
+            self._has_room.clear()
+
+    async def run(self) -> None:
+        """Projects until cancelled. Raises when the store fails for longer than patience allows."""
+        while True:
+            await self._noted.wait()
+            began_s = time.monotonic()
+            await self.round()
+            await asyncio.sleep(max(REST_S, REST_SHARE * (time.monotonic() - began_s)))
+
+    async def flush(self) -> None:
+        """Projects everybody who is noted now."""
+        while len(self):
+            await self.round()
+
+    async def round(self) -> None:
+        """Projects up to `ROUND_USERS` users of each partition."""
+        async with self._busy:
+            for partition in list(self._pending):
+                with STAGE_SECONDS.labels(stage="project").time():
+                    await self._patiently(partial(self._project, partition), "projecting online rows")
+        if len(self) <= MAX_PENDING:
+            self._has_room.set()
+        if not len(self):
+            self._noted.clear()
+
+    async def _project(self, partition: int) -> None:
+        pending = self._pending[partition]
+        guard = (pending.epoch, pending.applied)  # read before the states: what is written is at least as new
+        states = await self._states(partition, list(islice(pending.users, ROUND_USERS)))
         if not states:
             return
-        rows = [write for user, state in states.items() for write in row_writes(user, state, guard)]
-        await self._rows.write_many(rows)
-        await self._ledger.clean(partition, states, through=guard[1])
+        writes = [write for user, state in states.items() for write in row_writes(user, state, guard)]
+        for user in states:
+            pending.users.pop(user, None)
+        try:
+            await self._rows.write_many(writes)
+            await self._ledger.clean(partition, states, through=guard[1])
+        except Fenced:
+            pending.users.clear()
+        except BaseException:
+            pending.users.update(dict.fromkeys(states))
+            raise
 
-    async def catch_up(self, partition: int, claim: Claim) -> int:
-        """Projects what a crash left dirty; returns how many users that were."""
-        if claim.applied == NOTHING_APPLIED:
-            return 0
-        users = await self._ledger.dirty(partition)
-        for begin in range(0, len(users), CATCH_UP_USERS):
-            some = users[begin : begin + CATCH_UP_USERS]
-            blobs = await self._ledger.load(partition, some)
-            states = {user: UserState.from_bytes(blob) for user, blob in zip(some, blobs, strict=True)}
-            await self.project(partition, (claim.epoch, claim.applied), states)
-        return len(users)
+    async def _states(self, partition: int, users: Sequence[str]) -> dict[str, UserState]:
+        """States as of the last commit or later: from the cache, or from the ledger for users whom a batch has now."""
+        absent = [user for user in users if self._cache.peek(partition, user) is None]
+        blobs = await self._ledger.load(partition, absent)
+        states = {user: UserState.from_bytes(blob) for user, blob in zip(absent, blobs, strict=True)}
+        for user in users:
+            if (state := self._cache.peek(partition, user)) is not None:
+                states[user] = state
+        return states
 
 
 def row_writes(user: str, state: UserState, guard: tuple[int, int]) -> list[RowWrite]:

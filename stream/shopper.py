@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from features import prompt
 from features.contract import InvalidEvent, from_ms, origin
 from features.events import Decision, QueryRequested, UserEvent
 from features.feedback import FeedbackState
+from features.prompt import prompt_of
 from features.schema import feature_row
 from features.state import UserState, Verdict, facts, fold
 from stream.batching import Batch
@@ -29,10 +29,10 @@ class Unfit(Exception):
 class Shopper:
     """A user's state and the batch's events of theirs that are still to be folded."""
 
-    def __init__(self, key: str, blob: bytes | None, feedback: bytes | None, items: Iterable[Item[UserEvent]]) -> None:
+    def __init__(self, key: str, state: UserState, feedback: bytes | None, items: Iterable[Item[UserEvent]]) -> None:
         self.key = key
-        self.state = UserState.from_bytes(blob)
-        self._feedback = FeedbackState.from_bytes(feedback)
+        self.state = state
+        self._feedback = feedback
         self._items = deque(items)
         self._newest: Item[UserEvent] | None = None
         self._wants_query = False
@@ -64,8 +64,8 @@ class Shopper:
         return None
 
     def _trigger(self, item: Item[UserEvent]) -> Trigger:
-        state, feedback, at_ms = self.state, self._feedback, item.at_ms
-        text = prompt.render(state, at_ms)
+        state, feedback, at_ms = self.state, FeedbackState.from_bytes(self._feedback), item.at_ms
+        prompt = prompt_of(state, at_ms)
         return Trigger(
             event=item.message,
             record=item.record,
@@ -76,8 +76,8 @@ class Shopper:
             facts=facts(state, at_ms),
             clicked=frozenset(feedback.clicked_since(state.session_start_ms)),
             dismissed=frozenset(feedback.dismissed_since(state.session_start_ms)),
-            prompt=text,
-            state_hash=prompt.state_hash(text),
+            prompt=prompt.text,
+            state_hash=prompt.hash,
         )
 
     def hear(self, decision: Decision, trigger: Trigger) -> None:
@@ -95,17 +95,16 @@ class Shopper:
         newest = self._newest
         if newest is None:
             return None
-        text = prompt.render(self.state, newest.at_ms)
-        state_hash = prompt.state_hash(text)
-        is_new = state_hash != self.state.prompt_hash
-        self.state.prompt_hash = state_hash
+        prompt = prompt_of(self.state, newest.at_ms)
+        is_new = prompt.hash != self.state.prompt_hash
+        self.state.prompt_hash = prompt.hash
         if not (is_new or self._wants_query):
             return None
         return QueryRequested(
             tenant=newest.message.tenant,
             user=newest.message.user,
-            state_hash=state_hash,
-            prompt=text,
+            state_hash=prompt.hash,
+            prompt=prompt.text,
             time=from_ms(newest.at_ms),
             is_trigger=self._wants_query,
             origin=origin(batch.topic, batch.partition, newest.record.offset),

@@ -227,10 +227,12 @@ async def test_a_store_that_is_away_is_waited_for_and_then_the_batch_takes_effec
 
 async def test_rows_are_projected_and_what_a_crash_left_behind_is_projected_on_the_next_claim(line: Line) -> None:
     await line.take(event(1, "searched", query="late parcel"))
+    await line.worker.projection.flush()
     before = (await line.rows.read([USER_ACTIVITY.name], ["demo:u1"], NOW_MS))[0][USER_ACTIVITY.name]
     ledger, state = line.worker.events.fence.ledger, UserState(last_ms=NOW_MS, cart_quantity=7)
     await ledger.commit(0, line.epoch, 1, 1, {"demo:u1": state.to_bytes()}, Counts(applied=1), NOW_MS)
     await line.claim()
+    await line.worker.projection.flush()
     after = (await line.rows.read([USER_ACTIVITY.name], ["demo:u1"], NOW_MS))[0][USER_ACTIVITY.name]
     assert (before.values["session_events"], after.values["cart_quantity"]) == (1, 7)
     assert await ledger.dirty(0) == []
