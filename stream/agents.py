@@ -61,7 +61,7 @@ class Lanes:
     async def close(self, deadline_s: float) -> None:
         """Takes no more; what is queued gets its effects within `deadline_s`, and is read again later if not."""
         self._is_closed = True
-        waiting = [asyncio.create_task(queue.join()) for queue, _ in self._lanes.values()]
+        waiting = [asyncio.create_task(queue.join()) for queue, task in self._lanes.values() if not task.done()]
         if waiting:
             await asyncio.wait(waiting, timeout=deadline_s)
         for task in [*waiting, *(task for _, task in self._lanes.values())]:
