@@ -2,63 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import subprocess
 import tempfile
-import uuid
-from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deploy.broker import broker_names, broker_ports, brokers_of, kafka_commands
 from deploy.jars import Progress, ensure_jars
 from deploy.ports import LOOPBACK, ports_of
 from deploy.probes import kafka_answers, redis_answers
-from deploy.runtimes import find_java, find_redis
+from deploy.runtimes import find_redis
 from deploy.supervise import Child, Listener, Supervisor
 from features.settings import Connections
-
-HEAP = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-FORMAT_DEADLINE_S = 120
-SERVER_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-controller.listener.names=CONTROLLER
-controller.quorum.voters=1@127.0.0.1:{controller}
-log.dirs={logs}
-auto.create.topics.enable=false
-offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
-transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=3000
-log.index.size.max.bytes=1048576
-log.cleaner.dedupe.buffer.size=16777216
-num.network.threads=2
-num.io.threads=4
-"""
-
-
-class FormatFailed(RuntimeError):
-    """Kafka's storage tool refused to format a data folder."""
 
 
 class Embedded:
     """Real services for a demo, a developer or a test.
 
     With `data_dir` the data and the ports survive; without, both are gone after `stop`. With `restart` a service that
-    dies is started again on the same port and data.
+    dies is started again on the same port and data. With `brokers=3` Kafka is a cluster that survives one of them.
 
     >>> with Embedded().start(kafka=False) as services:
     ...     services.redis_url.startswith("redis://127.0.0.1:")
@@ -74,12 +39,15 @@ class Embedded:
         self._supervisor: Supervisor | None = None
         self._temporary: Path | None = None
         self._ports: dict[str, int] = {}
+        self._brokers: Sequence[str] = ()
+        self._children: dict[str, Child] = {}
 
     def start(
         self,
         *,
         kafka: bool = True,
         redis: bool = True,
+        brokers: int = 1,
         data_dir: Path | None = None,
         progress: Progress = lambda *_: None,
     ) -> Self:
@@ -87,14 +55,14 @@ class Embedded:
         if data_dir is None:
             self._temporary = data_dir = Path(tempfile.mkdtemp(prefix="rgalign-"))
         data_dir.mkdir(parents=True, exist_ok=True)
-        self._ports = ports_of(data_dir)
+        self._brokers = broker_names(brokers)
+        self._ports = ports_of(data_dir, (*broker_ports(self._brokers), "redis"))
         self._supervisor = Supervisor(data_dir / "logs", self._listener)
         try:
-            children = []
-            if redis:
-                children.append(self._redis(data_dir / "redis"))
+            children = [self._redis(data_dir / "redis")] if redis else []
             if kafka:
-                children.append(self._kafka(data_dir / "kafka", progress))
+                children += self._kafka(data_dir, progress)
+            self._children = {child.name: child for child in children}
             for child in children:
                 self._supervisor.start(child, wait=False)
             for child in children:
@@ -106,8 +74,8 @@ class Embedded:
 
     @property
     def kafka_url(self) -> str:
-        """The bootstrap server, host:port."""
-        return f"{LOOPBACK}:{self._ports['kafka']}"
+        """The bootstrap servers, host:port[,host:port]."""
+        return ",".join(f"{LOOPBACK}:{self._ports[name]}" for name in self._brokers)
 
     @property
     def redis_url(self) -> str:
@@ -116,10 +84,19 @@ class Embedded:
 
     @property
     def supervisor(self) -> Supervisor:
-        """The children "kafka" and "redis": their pids, logs and restarts. Raises RuntimeError before `start`."""
+        """The children "kafka" (or "kafka-1" to "kafka-3") and "redis". Raises RuntimeError before `start`."""
         if self._supervisor is None:
             raise RuntimeError("the embedded services are not running; call start() first")
         return self._supervisor
+
+    def cut(self, name: str) -> None:
+        """Kills a service with SIGKILL, as an experiment; it stays down until `revive`."""
+        self.supervisor.kill(name)
+        self.supervisor.stop(name)
+
+    def revive(self, name: str, *, wait: bool = True) -> None:
+        """Starts a service that was cut, on its port and data."""
+        self.supervisor.start(self._children[name], wait=wait)
 
     def stop(self) -> None:
         """Stops the services; without a `data_dir` their data goes too. Stopping twice is harmless."""
@@ -136,33 +113,18 @@ class Embedded:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
-    def _kafka(self, home: Path, progress: Progress) -> Child:
-        port = self._ports["kafka"]
-        argv = kafka_command(ensure_jars(self._cache, progress), home, port, self._ports["controller"])
-        return Child("kafka", argv, ready=lambda: kafka_answers(LOOPBACK, port), restart=self._restart)
+    def _kafka(self, data_dir: Path, progress: Progress) -> list[Child]:
+        brokers = brokers_of(self._ports, self._brokers, data_dir)
+        commands = kafka_commands(ensure_jars(self._cache, progress), brokers)
+        return [
+            Child(name, argv, ready=partial(kafka_answers, LOOPBACK, self._ports[name]), restart=self._restart)
+            for name, argv in zip(self._brokers, commands, strict=True)
+        ]
 
     def _redis(self, home: Path) -> Child:
         port = self._ports["redis"]
         argv = redis_command(home, port, is_persistent=self._temporary is None)
         return Child("redis", argv, ready=lambda: redis_answers(LOOPBACK, port), restart=self._restart)
-
-
-def kafka_command(jars: Path, home: Path, port: int, controller_port: int) -> tuple[str, ...]:
-    """The broker's command line, to be run any number of times; writes its settings and formats `home` once."""
-    home.mkdir(parents=True, exist_ok=True)
-    settings = home / "server.properties"
-    logs = home / "logs"
-    settings.write_text(SERVER_PROPERTIES.format(port=port, controller=controller_port, logs=logs))
-    java = (
-        str(find_java()),
-        *HEAP,
-        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-        "-Dorg.slf4j.simpleLogger.showDateTime=true",
-        "-cp",
-        str(jars / "*"),
-    )
-    _format(logs, jars, java)
-    return (*java, "kafka.Kafka", str(settings))
 
 
 def redis_command(home: Path, port: int, *, is_persistent: bool) -> tuple[str, ...]:
@@ -171,35 +133,3 @@ def redis_command(home: Path, port: int, *, is_persistent: bool) -> tuple[str, .
     kept = ("yes", "--appendfsync", "everysec") if is_persistent else ("no",)
     where = ("--bind", LOOPBACK, "--port", str(port), "--dir", str(home))
     return (str(find_redis()), *where, "--save", "", "--appendonly", *kept)
-
-
-def _format(logs: Path, jars: Path, java: tuple[str, ...]) -> None:
-    """Formats an empty folder for a static quorum of one: a marker with new ids, and the feature levels.
-
-    The feature levels are the same for every folder, so Kafka's tool (two seconds of Java) makes them once.
-    """
-    marker = logs / "meta.properties"
-    if marker.exists():
-        return
-    formatted = jars / "formatted"
-    if not formatted.exists():
-        _make_formatted(formatted, java)
-    shutil.copytree(formatted, logs, dirs_exist_ok=True)
-    marker.write_text(f"version=1\nnode.id=1\ncluster.id={_kafka_uuid()}\ndirectory.id={_kafka_uuid()}\n")
-
-
-def _make_formatted(target: Path, java: tuple[str, ...]) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".format-") as temporary:
-        settings, logs = Path(temporary, "server.properties"), Path(temporary, "logs")
-        settings.write_text(SERVER_PROPERTIES.format(port=1, controller=2, logs=logs))
-        tool = (*java, "kafka.tools.StorageTool", "format", "-t", _kafka_uuid(), "-c", str(settings))
-        done = subprocess.run(tool, capture_output=True, text=True, timeout=FORMAT_DEADLINE_S, check=False)
-        if done.returncode != 0:
-            raise FormatFailed(f"Kafka's storage tool ended with code {done.returncode}:\n{done.stdout}{done.stderr}")
-        with contextlib.suppress(OSError):  # another process was first
-            logs.rename(target)
-
-
-def _kafka_uuid() -> str:
-    """22 letters of URL-safe base 64, not led by a dash, which Kafka's own tools do not make either."""
-    return "A" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -35,7 +36,7 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def ports_of(data_dir: Path) -> dict[str, int]:
+def ports_of(data_dir: Path, names: Sequence[str]) -> dict[str, int]:
     """The ports of this data folder, the same ones each time. Raises `DataInUse` if somebody listens there."""
     path = data_dir / "ports.json"
     if path.exists():
@@ -48,7 +49,7 @@ def ports_of(data_dir: Path) -> dict[str, int]:
             )
         return ports
     ports = {}
-    for name in ("kafka", "controller", "redis"):
+    for name in names:
         ports[name] = free_port(frozenset(ports.values()))
     path.write_text(json.dumps(ports))
     return ports

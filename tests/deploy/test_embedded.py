@@ -13,6 +13,8 @@ from deploy.ports import PORTS, DataInUse, free_port, ports_of
 from deploy.probes import kafka_answers, redis_answers
 from stream.topics import TOPICS
 
+NAMES = ("kafka", "controller", "redis")
+
 
 def until(condition, deadline_s=30.0):
     deadline = time.monotonic() + deadline_s
@@ -44,13 +46,13 @@ def test_the_store_runs_a_script(redis_url, prefix):
 
 
 def test_ports_are_free_and_below_the_ephemeral_range(tmp_path):
-    ports = ports_of(tmp_path)
+    ports = ports_of(tmp_path, NAMES)
     assert len(set(ports.values())) == 3
     assert all(port in PORTS for port in ports.values())
 
 
 def test_a_data_folder_keeps_its_ports(tmp_path):
-    assert ports_of(tmp_path) == ports_of(tmp_path)
+    assert ports_of(tmp_path, NAMES) == ports_of(tmp_path, NAMES)
 
 
 def test_a_data_folder_serves_once(tmp_path):
@@ -101,10 +103,24 @@ def test_a_killed_broker_comes_back_on_its_port_with_every_acknowledged_record(t
         assert _end_offset(services.kafka_url) == 200
 
 
-def _produce(url, count):
+def test_one_of_three_brokers_may_die_and_two_take_every_record(tmp_path):
+    with Embedded().start(redis=False, brokers=3, data_dir=tmp_path) as services:
+        _produce(services.kafka_url, 100, replicas=3)
+        services.cut("kafka-2")
+        _append(services.kafka_url, 100)
+        services.revive("kafka-2")
+        assert _end_offset(services.kafka_url) == 200
+        assert services.kafka_url.count(",") == 2
+
+
+def _produce(url, count, replicas=1):
     admin = KafkaAdminClient(bootstrap_servers=url)
-    admin.create_topics([NewTopic("kept", 1, 1)])
+    admin.create_topics([NewTopic("kept", 1, replicas)])
     admin.close()
+    _append(url, count)
+
+
+def _append(url, count):
     producer = KafkaProducer(bootstrap_servers=url, acks="all")
     for sent in [producer.send("kept", str(i).encode()) for i in range(count)]:
         sent.get(20)
