@@ -274,6 +274,9 @@ class Decision(Contract):
     trigger_event: Identifier
     trigger_type: Slug
     trigger_offset: str = Field(description="topic[partition]@offset of the trigger")
+    feedback_offset: Annotated[int, Field(ge=-1)] | None = Field(
+        default=None, description="offset of the user's last outcome that was known then, -1 for none"
+    )
     latency_ms: Annotated[float, Field(ge=0, le=1e9)] = Field(description="from the broker's timestamp of the trigger")
 
     @property
@@ -354,6 +357,7 @@ class IntentStats(Contract):
     clicked: Count
     dismissed: Count
     click_rate: Probability
+    intents: Count = Field(default=0, description="how many intents the snapshot has: it is whole when all were read")
 
     @property
     def key(self) -> str:
