@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from features.contract import Locale
-from features.events import EventKind, OrderStatus
+from features.events import EventKind, OrderStatus, UserEvent
 from features.knowledge import Intent
 from features.state import Order, UserState
 
@@ -70,6 +70,7 @@ _KIND_WORDS: dict[EventKind, str] = {
     EventKind.CHECKOUT_STARTED: "started the checkout",
     EventKind.ACCOUNT_CHANGED: "changed the account",
 }
+_QUIET = frozenset({EventKind.PAGE_VIEWED, EventKind.PRODUCT_VIEWED, EventKind.CART_UPDATED, EventKind.OTHER})
 
 
 class _Told(NamedTuple):
@@ -121,6 +122,11 @@ def _sentence(told: _Told) -> str:
         why = ", ".join(filter(None, (clean(quote, limit) for quote, limit in zip(told.quotes, (30, 40), strict=True))))
         return told.words + (f" ({why})" if why else "")
     return f"{told.words} '{clean(told.quotes[0])}'" if told.quotes else told.words
+
+
+def is_telling(event: UserEvent) -> bool:
+    """Whether an event can change what a prompt means: views of pages and items, and the cart, cannot without words."""
+    return event.kind not in _QUIET or bool(event.data.query or event.data.topic or event.data.text)
 
 
 def intent_prompt(intent: Intent) -> str:

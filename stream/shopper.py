@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from features.contract import InvalidEvent, from_ms, origin
 from features.events import Decision, QueryRequested, UserEvent
 from features.feedback import FeedbackState
-from features.prompt import prompt_of
+from features.fold import fold
+from features.prompt import is_telling, prompt_of
 from features.schema import feature_row
-from features.state import UserState, Verdict, facts, fold
+from features.state import UserState, Verdict, facts
 from stream.batching import Batch
 from stream.decoding import Item
 from stream.policy import Asked, PolicySettings
@@ -34,13 +35,10 @@ class Shopper:
         self.state = state
         self._feedback = feedback
         self._items = deque(items)
-        self._newest: Item[UserEvent] | None = None
-        self._wants_query = False
-
-    @property
-    def is_touched(self) -> bool:
+        self.is_touched = False
         """Whether an event was applied."""
-        return self._newest is not None
+        self._telling: Item[UserEvent] | None = None
+        self._wants_query = False
 
     def advance(self, policy: PolicySettings, ends: Counter[Verdict], oldest_ms: int) -> Trigger | None:
         """Folds events until one asks for a decision, counting in `ends` where each ended; None when all are folded.
@@ -54,8 +52,11 @@ class Shopper:
                 ends[verdict] += 1
                 if verdict is not Verdict.APPLIED:
                     continue
-                self._newest = item
-                if policy.is_trigger(item.message) and item.record.timestamp_ms >= oldest_ms:
+                self.is_touched = True
+                is_asking = policy.is_trigger(item.message) and item.record.timestamp_ms >= oldest_ms
+                if is_asking or is_telling(item.message):
+                    self._telling = item
+                if is_asking:
                     return self._trigger(item)
             except Exception as error:  # one bad event must not stop its partition: it is set aside, with the cause
                 raise Unfit(
@@ -90,9 +91,10 @@ class Shopper:
     def query(self, batch: Batch) -> QueryRequested | None:
         """The request for a latent query, when the prompt's meaning changed or a decision went without its query.
 
-        Remembers the state hash, so that equal meaning is not asked for again.
+        Remembers the state hash, so that equal meaning is not asked for again. The prompt is of the last event that
+        tells something, however the log was cut into batches.
         """
-        newest = self._newest
+        newest = self._telling
         if newest is None:
             return None
         prompt = prompt_of(self.state, newest.at_ms)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from features.contract import to_ms
 from features.events import EventData, EventKind, OrderStatus, PageClass, UserEvent
+from features.fold import fold
 from features.knowledge import load
-from features.prompt import MAX_PROMPT_CHARS, SLOT, clean, intent_prompt, render, state_hash
-from features.state import Failure, Order, UserState, fold
+from features.prompt import MAX_PROMPT_CHARS, SLOT, clean, intent_prompt, is_telling, render, state_hash
+from features.state import Failure, Order, UserState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOW_MS = to_ms(NOW)
@@ -149,3 +150,16 @@ def test_every_failure_and_order_status_has_words():
     assert "payment failed (card, declined)" in render(
         UserState(failures={EventKind.PAYMENT_FAILED: Failure("card", "declined", NOW_MS)}), NOW_MS
     )
+
+
+@pytest.mark.parametrize("kind", ["page_viewed", "product_viewed", "cart_updated", "gift_wrapped"])
+def test_an_event_that_tells_nothing_changes_no_prompt(kind):
+    quiet = event(kind, page="home", item_title="Shoes", quantity=2)
+    state = after(event("searched", query="late parcel"))
+    before = render(state, NOW_MS)
+    fold(state, quiet, NOW_MS, NOW_MS)
+    assert (is_telling(quiet), render(state, NOW_MS)) == (False, before)
+
+
+def test_words_make_any_event_a_telling_one():
+    assert is_telling(event("page_viewed", page="home", text="where is my parcel"))
