@@ -8,7 +8,8 @@ from typing import Any, Self
 import orjson
 
 from features.events import Outcome, OutcomeKind
-from features.state import MAX_SEEN, StateFormatError, Verdict, event_identity
+from features.fold import event_identity
+from features.state import MAX_SEEN, StateFormatError, Verdict
 
 MAX_INTENTS, MAX_SHOWN = 100, 50
 _FORMAT = 1

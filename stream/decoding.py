@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from features.contract import InvalidEvent, parse, to_ms
 from features.events import DeadLetter, Outcome, UserEvent
-from features.state import effective_ms
+from features.fold import effective_ms
 from stream.batching import Batch, Record
 from stream.dead_letters import MAX_DETAIL
 

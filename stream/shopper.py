@@ -9,6 +9,7 @@ from features.contract import InvalidEvent, from_ms, origin
 from features.events import Decision, QueryRequested, UserEvent
 from features.feedback import FeedbackState
 from features.fold import fold
+from features.fold import fold
 from features.prompt import is_telling, prompt_of
 from features.schema import feature_row
 from features.state import UserState, Verdict, facts

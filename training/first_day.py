@@ -29,9 +29,10 @@ from features.events import (
     Versions,
 )
 from features.feedback import FeedbackState, fold_outcome
+from features.fold import fold
 from features.knowledge import KnowledgeBase
 from features.prompt import render, state_hash
-from features.state import UserState, facts, fold
+from features.state import UserState, facts
 from training import tickets
 from training.traffic import LiveShopper
 from training.world import Phrases, Session, World, load_phrases

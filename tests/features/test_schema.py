@@ -9,8 +9,9 @@ from features import schema
 from features.contract import from_ms, parse
 from features.events import FeatureRow, UserEvent
 from features.feedback import FeedbackState
+from features.fold import fold
 from features.schema import CATEGORICAL, NUMERIC, SEQUENCE_LENGTH, SchemaMismatch, encode, feature_row, fingerprint
-from features.state import UserState, fold
+from features.state import UserState
 
 START_MS = 1_790_000_000_000
 TRIGGER = UserEvent(id="t", type="help_page_opened", time=from_ms(START_MS), user="a", data={"topic": "Returns"})

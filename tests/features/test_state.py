@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from features.contract import from_ms
 from features.events import EventKind, UserEvent
+from features.fold import effective_ms, fold
 from features.intent import FACT_NAMES
 from features.state import (
     ALLOWED_LATENESS_MS,
@@ -21,9 +22,7 @@ from features.state import (
     StateFormatError,
     UserState,
     Verdict,
-    effective_ms,
     facts,
-    fold,
 )
 
 START_MS = 1_790_000_000_000

@@ -2,7 +2,8 @@
 
 from features.contract import from_ms
 from features.events import EventKind, UserEvent
-from features.state import UserState, fold
+from features.fold import fold
+from features.state import UserState
 from features.views import ORDER_STATE, USER_ACTIVITY, VIEWS, activity_values, order_values, project
 
 NOW_MS = 1_790_000_000_000

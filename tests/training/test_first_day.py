@@ -4,8 +4,9 @@ import pytest
 
 from features import schema
 from features.contract import to_ms
+from features.fold import fold
 from features.prompt import state_hash
-from features.state import UserState, facts, fold
+from features.state import UserState, facts
 from stream.policy import PolicySettings
 from training.first_day import FIRST_DAY_MS, TRIGGER_PAGES, TRIGGERS, first_day, lived
 from training.tickets import SLATE, Rule

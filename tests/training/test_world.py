@@ -5,9 +5,10 @@ import pytest
 
 from features.contract import to_ms
 from features.events import Decision, Outcome, OutcomeKind
+from features.fold import fold
 from features.intent import Intent
 from features.knowledge import KnowledgeBase, load
-from features.state import UserState, facts, fold
+from features.state import UserState, facts
 from training.first_day import FIRST_DAY_MS, lived
 from training.shopping import events_for
 from training.world import OWN, SIBLING, UNSEEN, World, load_phrases
