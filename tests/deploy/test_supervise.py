@@ -113,7 +113,8 @@ def test_children_stop_in_reverse_order_of_their_start(supervisor, events):
 def test_a_child_gets_our_environment_and_its_own(supervisor, monkeypatch):
     monkeypatch.setenv("OURS", "1")
     show = python("import os, time", "print(os.environ['OURS'], os.environ['ITS'], flush=True)", "time.sleep(600)")
-    supervisor.start(Child("worker", show, {"ITS": "2"}, ready=lambda: "1 2" in supervisor.log_tail("worker")))
+    supervisor.start(Child("worker", show, {"ITS": "2"}, ready=lambda: bool(supervisor.log_tail("worker"))))
+    assert supervisor.log_tail("worker") == "1 2"
 
 
 def test_a_name_is_taken_once(supervisor):

@@ -26,7 +26,7 @@ def test_every_contract_that_travels_has_a_schema():
 
 def test_an_event_that_we_write_keeps_its_schema_also_with_unknown_fields():
     told = {**json.loads(EVENT.to_json()), "x_new": 1}
-    Draft202012Validator(SCHEMAS["UserEvent"]).validate(told)
+    assert not list(Draft202012Validator(SCHEMAS["UserEvent"]).iter_errors(told))
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,9 @@
-"""Builders of small valid objects for the tests of training."""
+"""A small knowledge base for the tests of training."""
 
 import pytest
 
-from features.intent import Intent
 from features.knowledge import KnowledgeBase
-
-
-def intent(intent_id, family, **eligibility):
-    return Intent(
-        id=intent_id,
-        family=family,
-        title=f"About {intent_id}?",
-        description=f"Tells about {intent_id}.",
-        examples=("One way.", "Another way.", "A third way."),
-        eligibility=eligibility,
-    )
+from tests.training.builders import intent
 
 
 @pytest.fixture(scope="session")

@@ -6,24 +6,12 @@ import pytest
 from features.contract import to_ms
 from features.events import Decision, Outcome, OutcomeKind
 from features.fold import fold
-from features.intent import Intent
 from features.knowledge import KnowledgeBase, load
 from features.state import UserState, facts
+from tests.training.builders import intent
 from training.first_day import FIRST_DAY_MS, lived
 from training.shopping import events_for
 from training.world import OWN, SIBLING, UNSEEN, World, load_phrases
-
-
-def intent(intent_id, family, **eligibility):
-    return Intent(
-        id=intent_id,
-        family=family,
-        title=f"About {intent_id}?",
-        description=f"Tells about {intent_id}.",
-        examples=("One way.", "Another way.", "A third way."),
-        eligibility=eligibility,
-    )
-
 
 SMALL = KnowledgeBase(
     (
