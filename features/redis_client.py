@@ -8,6 +8,7 @@ redis < 8 has; a test holds it.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from features.access import tls_context
 from features.settings import Connections
 
 SOCKET_TIMEOUT_S = 5.0
@@ -54,11 +56,18 @@ class _Packed(Connection):
 
 
 class _PackedTls(_Packed, SSLConnection):
-    """The same over TLS."""
+    """The same over TLS, verified by our context alone: redis-py's own trusts the system's authorities, too."""
+
+    def __init__(self, *, tls: ssl.SSLContext, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.ssl_context.context = tls
 
 
 def open_redis(connections: Connections) -> Any:
-    """A redis.asyncio client with deadlines; its commands are packed by hiredis."""
+    """A redis.asyncio client with deadlines; its commands are packed by hiredis.
+
+    With rediss:// certificate and host name are verified. Raises `AccessRefused` for a TLS file that cannot be used.
+    """
     client = Redis.from_url(
         connections.redis_url,
         socket_timeout=SOCKET_TIMEOUT_S,
@@ -66,7 +75,11 @@ def open_redis(connections: Connections) -> Any:
         health_check_interval=HEALTH_CHECK_S,
     )
     pool = client.connection_pool
-    pool.connection_class = _PackedTls if issubclass(pool.connection_class, SSLConnection) else _Packed
+    pool.connection_class = _Packed
+    if connections.redis_url.startswith("rediss:"):
+        files = (connections.redis_ssl_cafile, connections.redis_ssl_certfile, connections.redis_ssl_keyfile)
+        pool.connection_class = _PackedTls
+        pool.connection_kwargs["tls"] = tls_context("REDIS", *files)
     return client
 
 
