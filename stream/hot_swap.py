@@ -13,7 +13,7 @@ from export import session
 from export.bundle import BundleRejected
 from export.registry import folder_of
 from export.session import Ranker
-from features.contract import InvalidEvent, parse
+from features.contract import InvalidEvent, origin, parse
 from features.events import IntentChange, ModelRelease
 from features.knowledge import KnowledgeBase
 from features.schema import fingerprint
@@ -46,7 +46,7 @@ class BundleSlot:
         try:
             release = parse(ModelRelease, record.value)
         except InvalidEvent as error:
-            log.error("release_unreadable", topic=record.topic, offset=record.offset, error=str(error))
+            log.error("release_unreadable", at=origin(record.topic, record.partition, record.offset), error=str(error))
             SWAPS.labels(result="refused").inc()
             return None
         return release if release.stage == "serving" and release.tenant == self._tenant else None
@@ -111,5 +111,5 @@ def changed(kb: KnowledgeBase, record: Any, tenant: str) -> KnowledgeBase:
         change = parse(IntentChange, record.value)
         return kb.with_change(change) if change.tenant == tenant else kb
     except InvalidEvent as error:
-        log.error("intent_unreadable", topic=record.topic, offset=record.offset, error=str(error))
+        log.error("intent_unreadable", at=origin(record.topic, record.partition, record.offset), error=str(error))
         return kb

@@ -15,7 +15,7 @@ from export import bundle
 from export.bundle import BundleRejected
 from export.registry import folder_of
 from features.adapter import Adapter, AdapterMismatch, space_id
-from features.contract import InvalidEvent, parse
+from features.contract import InvalidEvent, origin, parse
 from features.events import ModelRelease
 from features.querycache import QueryCache
 from stream.telemetry import SPACE_READY_RATIO
@@ -68,7 +68,7 @@ class QuerySpaces:
         try:
             release = None if record.value is None else parse(ModelRelease, record.value)
         except InvalidEvent as error:
-            log.error("release_unreadable", topic=record.topic, offset=record.offset, error=str(error))
+            log.error("release_unreadable", at=origin(record.topic, record.partition, record.offset), error=str(error))
             return None
         return release if release is not None and release.tenant == self.tenant else None
 

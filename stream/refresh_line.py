@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from features.contract import InvalidEvent, parse
+from features.contract import InvalidEvent, origin, parse
 from features.events import QueryRequested
 from stream.embedding import Tally
 from stream.refresh_queue import Place, Refresh, RefreshQueue, Unfinished
@@ -71,7 +71,7 @@ class RefreshLine:
         try:
             request = parse(QueryRequested, record.value or b"")
         except InvalidEvent as error:
-            log.error("request_unreadable", origin=f"{place[0]}[{place[1]}]@{record.offset}", error=str(error))
+            log.error("request_unreadable", at=origin(*place, record.offset), error=str(error))
             tally.add("failed")
             self._unfinished.end(place, record.offset)
             return

@@ -34,7 +34,7 @@ def release(folder: Path, **changes: str) -> ModelRelease:
 
 
 def record(value: bytes | None) -> SimpleNamespace:
-    return SimpleNamespace(topic="t", offset=0, value=value)
+    return SimpleNamespace(topic="t", partition=0, offset=0, value=value)
 
 
 def swaps(result: str) -> float:
