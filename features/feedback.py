@@ -20,13 +20,15 @@ class FeedbackState:
     """Which intents a user clicked and dismissed, and when prompts were shown; at most 32 KiB as bytes.
 
     `clicked` and `dismissed` hold the newest time by intent id (100 each), `shown` the newest 50 times, oldest first.
-    A dismissal of a whole slate (no intent named) is kept under the empty intent id.
+    A dismissal of a whole slate (no intent named) is kept under the empty intent id. `through` is the offset of the
+    newest outcome of this user that was folded; -1 for none.
     """
 
     clicked: dict[str, int] = field(default_factory=dict)
     dismissed: dict[str, int] = field(default_factory=dict)
     shown: list[int] = field(default_factory=list)
     seen: list[int] = field(default_factory=list)
+    through: int = -1
 
     @classmethod
     def from_bytes(cls, blob: bytes | None) -> Self:
@@ -47,9 +49,7 @@ class FeedbackState:
 
     def to_bytes(self) -> bytes:
         """The state as JSON bytes."""
-        return orjson.dumps(
-            {"v": _FORMAT, "clicked": self.clicked, "dismissed": self.dismissed, "shown": self.shown, "seen": self.seen}
-        )
+        return orjson.dumps({"v": _FORMAT, **{name: getattr(self, name) for name in _FIELDS}})
 
     def clicked_since(self, since_ms: int) -> set[str]:
         """The intents clicked at or after `since_ms`."""
@@ -62,6 +62,9 @@ class FeedbackState:
     def shown_since(self, since_ms: int) -> int:
         """How many prompts were seen at or after `since_ms` (of the newest 50)."""
         return sum(at_ms >= since_ms for at_ms in self.shown)
+
+
+_FIELDS = tuple(FeedbackState.__slots__)
 
 
 def fold_outcome(state: FeedbackState, outcome: Outcome, at_ms: int) -> Verdict:

@@ -46,6 +46,10 @@ class OutcomeLine:
         users = list({item.message.key: None for item in decoded.items})
         blobs = await self.fence.load(partition, users)
         states = {user: FeedbackState.from_bytes(blob) for user, blob in zip(users, blobs, strict=True)}
-        ends = Counter(fold_outcome(states[item.message.key], item.message, item.at_ms) for item in decoded.items)
+        ends: Counter[Verdict] = Counter()
+        for item in decoded.items:
+            state = states[item.message.key]
+            ends[fold_outcome(state, item.message, item.at_ms)] += 1
+            state.through = item.record.offset
         counts = Counts(ends[Verdict.APPLIED], ends[Verdict.LATE], ends[Verdict.DUPLICATE], len(decoded.letters))
         return states, counts
