@@ -22,7 +22,7 @@ from features.redis_client import open_redis
 from features.settings import Connections
 from features.store import OnlineRows
 from features.views import project
-from stream import topics
+from stream import topics, tracing
 from stream.agents import Lanes, Line, attach
 from stream.batching import BatchApp, BatchConsumer
 from stream.dead_letters import DeadLetters
@@ -31,6 +31,7 @@ from stream.fence import patiently
 from stream.follower import Follower
 from stream.hot_intents import HotIntents
 from stream.hot_swap import BundleSlot, LiveKnowledge
+from stream.lag import Lag, behind
 from stream.outbox import Outbox
 from stream.pipeline import EventLine, Names
 from stream.policy import PolicySettings
@@ -237,9 +238,11 @@ class Worker:
     async def _started(self) -> None:
         """Starts Faust and watches it until it crashes; Faust swallows the errors of its own parts."""
         await self.app.start()
+        lag = Lag(self._named(topics.EVENTS))
         fenced_since_s: float | None = None
         while not self.app.crashed:
             await asyncio.sleep(WATCH_EVERY_S)
+            lag.tell(behind(self.app.consumer))
             fenced_since_s = (fenced_since_s or time.monotonic()) if self._fenced() else None
             if fenced_since_s is not None and time.monotonic() - fenced_since_s > 3 * self._settings.session_timeout_s:
                 raise FencedOut(
@@ -294,6 +297,7 @@ def main() -> None:
     The exit is hard: Faust's consumer thread may hang when its broker is away, and the ledger needs no farewell.
     """
     configure_logging()
+    tracing.start("worker")
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     code = 1
@@ -302,6 +306,7 @@ def main() -> None:
     except Exception:
         log.exception("worker_failed")
     finally:
+        tracing.stop()
         logging.shutdown()
         os._exit(code)
 

@@ -102,6 +102,11 @@ class BatchConsumer(Consumer):
         """The partitions that this worker owns by claim."""
         return frozenset(self._expected)
 
+    @property
+    def positions(self) -> Mapping[TP, int]:
+        """For each claimed partition the offset below which all effects are in place."""
+        return self._done
+
     def done(self, batch: Batch) -> None:
         """Tells that all effects of a batch are in place, so that its offset may be committed."""
         tp = TP(batch.topic, batch.partition)
@@ -142,6 +147,7 @@ class BatchConsumer(Consumer):
             self._epochs[tp] = claim.epoch
             self._asked[tp] = starts[tp] if claim.offset is None else claim.offset
         self._expected.update(starts)
+        self._done.update(starts)
         log.info("claimed", partitions={f"{tp.topic}[{tp.partition}]": offset for tp, offset in starts.items()})
         return starts
 

@@ -12,7 +12,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from stream import telemetry
+from features.contract import origin
+from stream import telemetry, tracing
 from stream.decision_ring import DecisionRing, Entry, Missed, parse_cursor
 
 log = structlog.get_logger(__name__)
@@ -168,7 +169,7 @@ class DecisionFeed:
     def _take(self, record: ConsumerRecord) -> None:
         entry = _entry(record)
         if entry is None:
-            log.warning("decision_unreadable", origin=f"{record.topic}[{record.partition}]@{record.offset}")
+            log.warning("decision_unreadable", at=origin(record.topic, record.partition, record.offset))
             return
         if self.is_caught_up:
             telemetry.FEED_DELAY_SECONDS.observe(max(0.0, time.time() - entry.at_ms / 1000))
@@ -181,6 +182,7 @@ def _entry(record: ConsumerRecord) -> Entry | None:
     try:
         decision = orjson.loads(record.value or b"")
         key = f"{decision['tenant']}:{decision['user']}"
-        return Entry(record.partition, record.offset, key, decision["decision_id"], record.timestamp, record.value)
+        decision_id, traceparent = decision["decision_id"], tracing.carried(record.headers)
+        return Entry(record.partition, record.offset, key, decision_id, record.timestamp, record.value, traceparent)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None

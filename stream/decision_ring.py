@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record of the decision topic; `key` is tenant:user, `raw` the Decision's JSON."""
+    """One record of the decision topic; `key` is tenant:user, `raw` the Decision's JSON, `traceparent` if traced."""
 
     partition: int
     offset: int
@@ -16,6 +16,7 @@ class Entry:
     decision_id: str
     at_ms: int
     raw: bytes
+    traceparent: bytes | None = None
 
     @property
     def cursor(self) -> str:

@@ -10,10 +10,12 @@ import structlog
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from features.contract import InvalidEvent, parse
+from features.contract import InvalidEvent, origin, parse
 from features.events import Decision
+from stream import tracing
 from stream.decision_feed import Subscription
 from stream.decision_ring import Entry
+from stream.topics import DECISIONS
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +38,8 @@ def _decision(entry: Entry) -> bytes:
     try:
         return sse("decision", parse(Decision, entry.raw).public(), entry.cursor)
     except InvalidEvent as error:
-        log.warning("decision_unreadable", decision_id=entry.decision_id, error=str(error))
+        at = origin(DECISIONS.name, entry.partition, entry.offset)
+        log.warning("decision_unreadable", at=at, decision_id=entry.decision_id, error=str(error))
         return b": a decision that this gateway cannot read\n\n"
 
 
@@ -47,6 +50,7 @@ async def _written(subscription: Subscription, heartbeat_s: float) -> AsyncItera
         entry = await subscription.next(heartbeat_s)
         if entry is not None:
             yield _decision(entry)
+            tracing.pushed(entry.traceparent, entry.decision_id, entry.at_ms)
         elif subscription.ended is None:
             yield b": heartbeat\n\n"
     yield sse("goodbye", {"reason": subscription.ended}, retry_ms=RETRY_MS)

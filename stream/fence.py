@@ -36,7 +36,7 @@ from redis.exceptions import (
 from features.contract import origin
 from features.ledger import NOTHING_APPLIED, Claim, Counts, Fenced, Ledger, Overlap, Replayed
 from stream.batching import Batch, Start
-from stream.telemetry import FENCED_WRITES
+from stream.telemetry import FENCED_WRITES, REPLAYED_RECORDS, STORE_RETRIES
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
@@ -80,6 +80,7 @@ async def patiently(call: Callable[[], Awaitable[Answer]], patience_s: float, do
                     f"Redis failed for {patience_s:.0f} s while {doing} ({error}): check REDIS_URL and its memory; "
                     "nothing is lost, the worker goes on from the ledger when it is restarted"
                 ) from error
+            STORE_RETRIES.inc()
             log.warning("store_fails", doing=doing, error=str(error), retry_in_s=backoff_s)
         await asyncio.sleep(backoff_s)
         backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
@@ -163,6 +164,7 @@ class Fence:
                     batch.partition, batch.epoch, batch.first, batch.last, states, counts, watermark_ms
                 )
             except Replayed as refusal:
+                REPLAYED_RECORDS.labels(topic=batch.topic).inc(len(batch.records))
                 log.info("replayed", batch=str(refusal), after_lost_answer=attempts > 1)
                 return attempts > 1  # the epoch is ours, so only our own lost answer can have applied it
             return True

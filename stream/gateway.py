@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from features.contract import Tenant, User
 from features.events import Decision, Outcome, UserEvent
 from features.settings import Connections
-from stream import intake, openapi, telemetry
+from stream import intake, openapi, telemetry, tracing
 from stream.decision_feed import DecisionFeed, TooManyStreams
 from stream.decision_ring import DecisionRing
 from stream.event_stream import EventStream
@@ -101,7 +101,8 @@ def _add_intake(app: FastAPI, gateway: Gateway) -> None:
     )
     async def post_events(request: Request) -> Posted:
         """Append shopper events to the log; answered when all replicas hold them. Safe to repeat under the same ids."""
-        return await gateway.take(request, UserEvent, EVENTS.name, "events")
+        with tracing.request("POST /v1/events", request.headers):
+            return await gateway.take(request, UserEvent, EVENTS.name, "events")
 
     @app.post(
         "/v1/outcomes",
@@ -190,10 +191,12 @@ def _add_page(app: FastAPI) -> None:
 def main() -> None:
     """Serves until SIGTERM or SIGINT, then drains and returns."""
     telemetry.configure_logging()
+    tracing.start("gateway")
     settings = GatewaySettings()
     app = create_app(Connections(), settings)
     drain: Callable[[], None] = app.state.gateway.drain
     serve(app, settings.host, settings.port, drain)
+    tracing.stop()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from features.events import Decision, QueryRequested
+from stream import tracing
 from stream.connecting import started
 
 log = structlog.get_logger(__name__)
@@ -44,12 +45,19 @@ class Outbox:
         sent = []
         for message in messages:
             try:
-                sent.append(await self.producer.send(topic, message.to_json(), key=message.key.encode()))
+                sent.append(await self._append(topic, message))
             except KafkaError as error:
                 failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
                 failed.set_exception(error)
                 sent.append(failed)
         return sent
+
+    async def _append(self, topic: str, message: Decision | QueryRequested) -> asyncio.Future[Any]:
+        headers = tracing.decided(message) if isinstance(message, Decision) else ()
+        future: asyncio.Future[Any] = await self.producer.send(
+            topic, message.to_json(), key=message.key.encode(), headers=headers
+        )
+        return future
 
     async def lost(self, sent: Sequence[asyncio.Future[Any]]) -> int:
         """Waits for all acknowledgements; how many messages were not acknowledged."""

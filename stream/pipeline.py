@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from features.contract import InvalidEvent, from_ms
+from features.contract import InvalidEvent, from_ms, origin
 from features.events import Decision, QueryRequested, UserEvent
 from features.ledger import Claim, Counts, Ledger
 from features.state import UserState, Verdict
-from stream import deciding
+from stream import deciding, tracing
 from stream.batching import Batch
 from stream.dead_letters import DeadLetters
 from stream.decoding import Decoded, Item, decode
@@ -37,9 +37,10 @@ from stream.telemetry import (
     DECISIONS,
     EVENTS,
     INTERRUPTED,
-    STAGE_SECONDS,
     WATERMARK_DELAY_SECONDS,
+    observe_freshness,
 )
+from stream.tracing import stage
 from stream.user_cache import UserCache
 
 log = structlog.get_logger(__name__)
@@ -105,36 +106,38 @@ class EventLine:
         """
         BATCH_RECORDS.observe(len(batch.records))
         await self._projection.room()
-        await self.fence.take(batch, self._process)
+        with tracing.batch(batch):
+            await self.fence.take(batch, self._process)
 
     async def _process(self, batch: Batch) -> None:
         work = await self._worked(batch)
         states = {user: work.states[user].to_bytes() for user in work.touched}
         await self._dead_letters.set_aside(work.decoded.letters)
-        with STAGE_SECONDS.labels(stage="commit").time():
+        with stage("commit"):
             is_applied = await self.fence.commit(batch, states, work.counts, work.decoded.watermark_ms)
         if not is_applied:
             return
         self._users.give(batch.partition, work.states)
-        self._projection.note(batch.partition, batch.epoch, batch.last, states)
-        sent = await self._outbox.send(self._names.decisions, work.decisions)
-        asked = await self._outbox.send(self._names.queries, work.queries)
-        INTERRUPTED.inc(await self._outbox.lost(sent))
-        await self._outbox.lost(asked)
+        self._projection.note(batch.partition, batch.epoch, batch.last, states, batch.records[0].timestamp_ms)
+        with stage("publish"):
+            sent = await self._outbox.send(self._names.decisions, work.decisions)
+            asked = await self._outbox.send(self._names.queries, work.queries)
+            INTERRUPTED.inc(await self._outbox.lost(sent))
+            await self._outbox.lost(asked)
         self._count(batch, work)
 
     async def _worked(self, batch: Batch) -> Work:
         """Folds a batch, again without each event that turns out to be unfit."""
         refused: dict[int, InvalidEvent] = {}
         while True:
-            with STAGE_SECONDS.labels(stage="decode").time():
+            with stage("decode"):
                 decoded = decode(
                     batch, UserEvent, self.fence.watermark_ms(batch.partition), from_ms(self._clock()), refused
                 )
             try:
                 return await self._folded(batch, decoded)
             except Unfit as unfit:
-                log.exception("event_unfit", offset=unfit.offset, partition=batch.partition)
+                log.exception("event_unfit", at=origin(batch.topic, batch.partition, unfit.offset))
                 refused[unfit.offset] = unfit.reason
 
     async def _folded(self, batch: Batch, decoded: Decoded[UserEvent]) -> Work:
@@ -160,7 +163,7 @@ class EventLine:
             by_user.setdefault(item.message.key, []).append(item)
             if self._policy.is_trigger(item.message):
                 asking[item.message.key] = None
-        with STAGE_SECONDS.labels(stage="load").time():
+        with stage("load"):
             states = await self._states(partition, by_user)
             feedback = dict(zip(asking, await self._told(partition, list(asking)), strict=True))
         return [Shopper(user, states[user], feedback.get(user), items) for user, items in by_user.items()]
@@ -181,7 +184,7 @@ class EventLine:
         oldest_ms = self._clock() - self._policy.ttl_ms
         waiting = list(shoppers)
         while waiting:
-            with STAGE_SECONDS.labels(stage="fold").time():
+            with stage("fold"):
                 asked = [
                     (s, trigger) for s in waiting if (trigger := s.advance(self._policy, ends, oldest_ms)) is not None
                 ]
@@ -195,13 +198,14 @@ class EventLine:
         try:
             scored = await self._ranking.score(triggers, serving)
         except RankingFailed as error:
-            log.error("ranking_failed", error=str(error))
+            log.error("ranking_failed", at=origin(batch.topic, batch.partition, batch.first), error=str(error))
             return self._silences(batch, triggers, "ranking_failed")
         place = deciding.Place(batch.topic, batch.partition, self._clock())
-        return [
-            deciding.decide(trigger, score, serving, self._policy, place)
-            for trigger, score in zip(triggers, scored, strict=True)
-        ]
+        with stage("decide"):
+            return [
+                deciding.decide(trigger, score, serving, self._policy, place)
+                for trigger, score in zip(triggers, scored, strict=True)
+            ]
 
     def _silences(self, batch: Batch, triggers: list[Trigger], degraded: str) -> list[Decision]:
         place = deciding.Place(batch.topic, batch.partition, self._clock())
@@ -221,5 +225,8 @@ class EventLine:
         for decision in work.decisions:
             DECISIONS.labels(decision=decision.decision, reason=decision.reason).inc()
             DECISION_SECONDS.observe(decision.latency_ms / 1000)
-        delay_s = (self._clock() - work.decoded.watermark_ms) / 1000
+        now_ms = self._clock()
+        observe_freshness("broker", "state", [record.timestamp_ms for record in batch.records], now_ms)
+        observe_freshness("event", "state", [item.at_ms for item in work.decoded.items], now_ms)
+        delay_s = (now_ms - work.decoded.watermark_ms) / 1000
         WATERMARK_DELAY_SECONDS.labels(partition=str(batch.partition)).set(delay_s)

@@ -20,7 +20,8 @@ from features.ledger import NOTHING_APPLIED, Claim, Fenced, Ledger
 from features.state import UserState
 from features.store import OnlineRows, RowWrite
 from features.views import ORDER_STATE, USER_ACTIVITY, activity_values, order_values
-from stream.telemetry import STAGE_SECONDS
+from stream.telemetry import UNPROJECTED_USERS, observe_freshness
+from stream.tracing import stage
 from stream.user_cache import UserCache
 
 ROUND_USERS = 250
@@ -36,11 +37,14 @@ Patiently = Callable[[Callable[[], Awaitable[Any]], str], Awaitable[Any]]
 
 @dataclass(slots=True)
 class _Pending:
-    """One partition's noted users, first noted first, and the claim and offset that their states are of."""
+    """One partition's noted users, first noted first, and the claim and offset that their states are of.
+
+    `users` gives the broker's time in ms of the first record that a user's row does not show, 0 if not known.
+    """
 
     epoch: int
     applied: int
-    users: dict[str, None] = field(default_factory=dict)
+    users: dict[str, int] = field(default_factory=dict)
 
 
 class Projection:
@@ -70,15 +74,19 @@ class Projection:
         self._pending[partition] = _Pending(claim.epoch, claim.applied)
         self.note(partition, claim.epoch, claim.applied, left)
 
-    def note(self, partition: int, epoch: int, applied: int, users: Iterable[str]) -> None:
-        """Notes users whose states were committed under `epoch` by the batch that ended at `applied`."""
+    def note(self, partition: int, epoch: int, applied: int, users: Iterable[str], received_ms: int = 0) -> None:
+        """Notes users whose states were committed under `epoch` by the batch that ended at `applied`.
+
+        `received_ms` is the broker's time of the batch's first record.
+        """
         pending = self._pending.get(partition)
         if pending is None or pending.epoch != epoch:
             pending = self._pending[partition] = _Pending(epoch, applied)
         pending.applied = applied
-        pending.users.update(dict.fromkeys(users))
+        for user in users:
+            pending.users.setdefault(user, received_ms)
         self._noted.set()
-        if len(self) > MAX_PENDING:
+        if self._told() > MAX_PENDING:
             self._has_room.clear()
 
     async def run(self) -> None:
@@ -98,12 +106,18 @@ class Projection:
         """Projects up to `ROUND_USERS` users of each partition."""
         async with self._busy:
             for partition in list(self._pending):
-                with STAGE_SECONDS.labels(stage="project").time():
+                with stage("project"):
                     await self._patiently(partial(self._project, partition), "projecting online rows")
-        if len(self) <= MAX_PENDING:
+        waiting = self._told()
+        if waiting <= MAX_PENDING:
             self._has_room.set()
-        if not len(self):
+        if not waiting:
             self._noted.clear()
+
+    def _told(self) -> int:
+        waiting = len(self)
+        UNPROJECTED_USERS.set(waiting)
+        return waiting
 
     async def _project(self, partition: int) -> None:
         pending = self._pending[partition]
@@ -112,16 +126,18 @@ class Projection:
         if not states:
             return
         writes = [write for user, state in states.items() for write in row_writes(user, state, guard)]
-        for user in states:
-            pending.users.pop(user, None)
+        received = {user: pending.users.pop(user, 0) for user in states}
         try:
             await self._rows.write_many(writes)
             await self._ledger.clean(partition, states, through=guard[1])
         except Fenced:
             pending.users.clear()
         except BaseException:
-            pending.users.update(dict.fromkeys(states))
+            pending.users.update(received)
             raise
+        now_ms = time.time_ns() // 1_000_000
+        observe_freshness("broker", "row", list(received.values()), now_ms)
+        observe_freshness("event", "row", [state.last_ms for state in states.values()], now_ms)
 
     async def _states(self, partition: int, users: Sequence[str]) -> dict[str, UserState]:
         """States as of the last commit or later: from the cache, or from the ledger for users whom a batch has now."""

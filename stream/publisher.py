@@ -11,6 +11,8 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from stream import tracing
+
 log = structlog.get_logger(__name__)
 
 MAX_PENDING_RECORDS = 20_000
@@ -90,12 +92,12 @@ class Publisher:
         `on_ack(index)` is called for each acknowledgement, also for one that comes after the deadline.
         Raises `LogAway` when none can be taken now.
         """
-        producer = self._admitted(records)
+        producer, headers = self._admitted(records), tracing.outgoing()
         futures: list[asyncio.Future[object]] = []
         try:
             async with asyncio.timeout(self._deadline_s):
                 for index, (key, value) in enumerate(records):
-                    futures.append(await producer.send(topic, value, key))
+                    futures.append(await producer.send(topic, value, key, headers=headers))
                     futures[-1].add_done_callback(partial(self._settled, index, len(key) + len(value), on_ack))
                 await asyncio.wait(futures)
         except TimeoutError:

@@ -24,7 +24,8 @@ from features.store import OnlineRows
 from features.views import LATENT_QUERY
 from stream.batching import Record
 from stream.policy import Asked
-from stream.telemetry import QUERY_CACHE, STAGE_SECONDS
+from stream.telemetry import QUERY_CACHE
+from stream.tracing import stage
 
 log = structlog.get_logger(__name__)
 
@@ -120,9 +121,9 @@ class Ranking:
 
     async def score(self, triggers: Sequence[Trigger], serving: Serving) -> list[Scored]:
         """Scores B triggers against `serving.intents`. Raises `RankingFailed`."""
-        with STAGE_SECONDS.labels(stage="queries").time():
+        with stage("queries"):
             queries, degraded = await self._queries(triggers, serving)
-        with STAGE_SECONDS.labels(stage="rank").time():
+        with stage("rank"):
             logits, probability = await self._ranked(triggers, queries, serving)
         scored = []
         for trigger, query, scores, chances in zip(triggers, queries, logits, probability, strict=True):

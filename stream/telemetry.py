@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from stream.batch_histogram import BatchHistogram
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 """The process's metrics. Units are base units; a user or an intent is never a label."""
@@ -36,13 +39,15 @@ def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -
 
 EVENTS = _counter(
     "events",
-    "Records of the event topic, by where each ended: applied|late|duplicate|dead_lettered|replayed",
+    "Records of the event topic, by where each ended: applied|late|duplicate|dead_lettered",
     "outcome",
 )
 DECISIONS = _counter("decisions", "Decisions made: show|silent|holdout, and why", "decision", "reason")
 OUTCOMES = _counter("outcomes", "Outcomes folded, by kind", "kind")
 DEAD_LETTERS = _counter("dead_letters", "Records set aside with their original bytes", "topic", "reason")
 FENCED_WRITES = _counter("fenced_writes", "Commits refused because a newer owner holds the partition")
+REPLAYED_RECORDS = _counter("replayed_records", "Records refused by the ledger: applied before", "topic")
+STORE_RETRIES = _counter("store_retries", "Calls to Redis repeated after a fault that may pass")
 SWAPS = _counter("swaps", "Model bundles offered to this worker: swapped|refused|failed", "result")
 QUERY_CACHE = _counter("query_cache", "Latent queries at decision time: fresh|stale|null", "state")
 QUERIES_EMBEDDED = _counter("queries_embedded", "Latent query requests: computed|cached|superseded|failed", "result")
@@ -56,8 +61,21 @@ DECISION_SECONDS = _histogram(
 )
 BATCH_RECORDS = _histogram("batch_records", "Records in one micro-batch", (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000))
 
-WATERMARK_DELAY_SECONDS = _gauge("watermark_delay_seconds", "Wall clock minus the partition's watermark", "partition")
-CONSUMER_LAG_RECORDS = _gauge("consumer_lag_records", "Records behind the end of the log", "topic", "partition")
+FRESHNESS_SECONDS = BatchHistogram(
+    "rgalign_freshness_seconds",
+    "From a record's time (since: event|broker) to its effect in the store (until: state|row)",
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86_400.0),
+    ("since", "until"),
+    REGISTRY,
+)
+
+WATERMARK_DELAY_SECONDS = _gauge(
+    "watermark_delay_seconds", "Wall clock minus the partition's watermark, at its last batch", "partition"
+)
+CONSUMER_LAG_RECORDS = _gauge(
+    "consumer_lag_records", "Records of a partition in the log whose effects are not in place", "topic", "partition"
+)
+UNPROJECTED_USERS = _gauge("unprojected_users", "Users whose online rows wait to be written after their states")
 QUEUED_QUERIES = _gauge("queued_queries", "Latent query requests that wait in the embedder")
 SPACE_READY_RATIO = _gauge("space_ready_ratio", "Share of recent latent queries already in the serving space")
 MODEL_LOADED_TIMESTAMP_SECONDS = _gauge("model_loaded_timestamp_seconds", "When the serving bundle was swapped in")
@@ -70,6 +88,12 @@ FEED_DECISIONS = _gauge("feed_decisions", "Decisions held by the gateway's ring"
 FEED_DELAY_SECONDS = _histogram(
     "feed_delay_seconds", "From a decision's making to its arrival in the gateway", (*_FAST, 5.0, 10.0, 60.0)
 )
+
+
+def observe_freshness(since: str, until: str, times_ms: Sequence[int], now_ms: int) -> None:
+    """Adds the ages in ms of many records to `FRESHNESS_SECONDS`; times <= 0 are unknown and left out."""
+    times = np.asarray(times_ms, np.float64)
+    FRESHNESS_SECONDS.observe((since, until), (now_ms - times[times > 0]) / 1000)
 
 
 def configure_logging(level: int = logging.INFO) -> None:
