@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -166,20 +166,6 @@ def evaluate_bundles(connections: Connections, version: str, against: str | None
     return f"{version} against {champion.ranker.version}: {verdict.model_dump_json(indent=2)}"
 
 
-def replay_window(
-    connections: Connections, out: Path, since: datetime | None, until: datetime | None, progress: Advance
-) -> log.Replayed:
-    """`rgalign replay`: a window of the log as Parquet."""
-    return log.replay(connections, out, _window(since, until), progress=lambda d, t: progress("replay the log", d, t))
-
-
-def _window(since: datetime | None, until: datetime | None = None) -> log.Window:
-    moments = [
-        None if moment is None else to_ms(moment.replace(tzinfo=moment.tzinfo or UTC)) for moment in (since, until)
-    ]
-    return log.Window(since_ms=moments[0], until_ms=moments[1])
-
-
 def _champion(connections: Connections, registry: Registry, version: str | None = None) -> Champion:
     if version is None:
         serving = released(connections, "serving")
@@ -204,7 +190,8 @@ def _gather(
     vectors = ensure_intent_vectors(kb, connections.cache, progress=progress)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "window"
-        replay_window(connections, folder, since, None, progress)
+        window = log.Window(since_ms=None if since is None else to_ms(since))
+        log.replay(connections, folder, window, sources=("decisions", "outcomes"), progress=progress)
         dataset = build(log.read(folder, "decisions"), log.read(folder, "outcomes"), vectors.ids)
     if len(dataset) < MIN_EXAMPLES:
         raise TooLittleToLearn(

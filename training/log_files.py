@@ -1,12 +1,14 @@
 """A replayed window of the log on disk: Parquet files whose bytes depend on the records alone.
 
-`<root>/<source>/dt=YYYY-MM-DD/part.parquet`, sorted by (partition, offset), `dt` being the UTC day of the record's
-timestamp. Every row keeps the record's original bytes; what can be read of them stands beside in columns.
-`<root>/replay.json` names the exact offsets.
+`<root>/<source>/dt=YYYY-MM-DD/part-PPPPP.parquet`: one file per UTC day of the record's timestamp and partition, in
+order of offset, so that a partition can be replayed without a look at the others. Every row keeps the record's
+original bytes; what can be read of them stands beside in columns. `<root>/replay.json` names the exact offsets.
 """
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.contract import Contract, InvalidEvent, parse, to_ms
+from features.contract import parse
 from features.events import Decision, Outcome, QueryRequested, UserEvent
+from training.rebuild import Folded
 
 Source = Literal["events", "decisions", "outcomes", "queries"]
 CONTRACTS: Mapping[Source, type[UserEvent | Decision | Outcome | QueryRequested]] = {
@@ -29,16 +31,7 @@ CONTRACTS: Mapping[Source, type[UserEvent | Decision | Outcome | QueryRequested]
     "queries": QueryRequested,
 }
 MANIFEST = "replay.json"
-ROWS_A_GROUP = 5_000
-
-_SCHEMA = pa.schema(
-    [
-        ("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()), ("key", pa.binary()),
-        ("value", pa.binary()), ("fault", pa.string()), ("tenant", pa.string()), ("user", pa.string()),
-        ("event_ms", pa.int64()), ("id", pa.string()), ("decision_id", pa.string()), ("kind", pa.string()),
-        ("intent_id", pa.string()), ("state_hash", pa.string()),
-    ]
-)  # fmt: skip
+_RECORD = ("offset", "timestamp_ms", "key", "value")
 
 
 class ReplayError(RuntimeError):
@@ -47,25 +40,35 @@ class ReplayError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What was replayed: offsets by source and partition, records and faulty records by source."""
+    """What was replayed: offsets by source and partition, records and faulty records by source.
+
+    `folded` says by partition what became of the events, if they were folded.
+    """
 
     offsets: dict[Source, dict[int, tuple[int, int]]] = field(default_factory=dict)
     records: dict[Source, int] = field(default_factory=dict)
     faulty: dict[Source, int] = field(default_factory=dict)
+    folded: dict[int, Folded] = field(default_factory=dict)
 
 
 def read(root: Path, source: Source) -> Iterator[Any]:
     """The messages of a replayed source in order of (partition, offset) within each day; faulty records are left out.
 
-    Yields `UserEvent`, `Decision`, `Outcome` or `QueryRequested`. Raises `ReplayError` if `root` holds no replay.
+    Yields `UserEvent`, `Decision`, `Outcome` or `QueryRequested`. Raises `ReplayError` if `root` holds no such replay.
     """
-    if not (root / MANIFEST).is_file():
-        raise ReplayError(f"{root} holds no {MANIFEST}; expected a folder that `replay` wrote: run `rgalign replay`")
-    for path in sorted((root / source).glob("dt=*/part.parquet")):
+    held = manifest(root)
+    if source not in held.offsets:
+        raise ReplayError(f"{root} holds {', '.join(held.offsets)}; expected {source}: replay it with this source")
+    for path in _files(root, source):
         for batch in pq.ParquetFile(path).iter_batches(columns=["value", "fault"]):
             for value, fault in zip(batch["value"], batch["fault"], strict=True):
                 if not fault.is_valid:
                     yield parse(CONTRACTS[source], value.as_py())
+
+
+def records(root: Path, source: Source, partition: int) -> Iterator[tuple[int, int, bytes | None, bytes | None]]:
+    """(offset, timestamp_ms, key, value) of one partition, all days, in order of offset; faulty records too."""
+    return heapq.merge(*map(_records, _files(root, source, partition)), key=lambda record: record[0])
 
 
 def prompts(root: Path) -> dict[str, str]:
@@ -73,81 +76,35 @@ def prompts(root: Path) -> dict[str, str]:
     return {query.state_hash: query.prompt for query in read(root, "queries")}
 
 
-def manifest(root: Path) -> Replayed:
-    """What a replayed folder holds; its `offsets` make a `Window` that gives the same bytes again."""
-    raw = orjson.loads((root / MANIFEST).read_bytes())
+def manifest(place: Path) -> Replayed:
+    """What a replayed folder (or its manifest) holds; its `offsets` make a `Window` that gives the same bytes again.
+
+    Raises `ReplayError` if there is no manifest.
+    """
+    path = place / MANIFEST if place.is_dir() else place
+    if not path.is_file():
+        raise ReplayError(f"{place} holds no {MANIFEST}; expected a folder that `replay` wrote: run `rgalign replay`")
+    raw = orjson.loads(path.read_bytes())
     spans = {s: {int(p): (first, end) for p, (first, end) in by.items()} for s, by in raw["offsets"].items()}
-    return Replayed(spans, raw["records"], raw["faulty"])
+    folded = {int(number): Folded(**found) for number, found in raw.get("folded", {}).items()}
+    return Replayed(spans, raw["records"], raw["faulty"], folded)
 
 
-class DayFile:
-    """The Parquet file of one day, written in groups of rows with fixed settings."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._path = folder / "part.parquet"
-        self._writer = pq.ParquetWriter(self._path, _SCHEMA, compression="zstd", compression_level=3, version="2.6")
-        self._rows: list[dict[str, Any]] = []
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Appends a row; rows come in order of (partition, offset)."""
-        self._rows.append(row)
-        if len(self._rows) >= ROWS_A_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=_SCHEMA))
-        self._rows = []
-
-    def close(self) -> None:
-        """Writes what is left and forces the file to disk."""
-        if self._rows:
-            self._flush()
-        self._writer.close()
-        _fsync(self._path)
-        _fsync(self._path.parent)
+def digest(root: Path) -> str:
+    """SHA-256 over the names and bytes of all files of a folder."""
+    told = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        told.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return told.hexdigest()
 
 
-def row_of(source: Source, record: Any) -> dict[str, Any]:
-    """A Kafka record as a row; `fault` is the reason why its bytes could not be read, else None."""
-    row: dict[str, Any] = dict.fromkeys(_SCHEMA.names)
-    row |= {
-        "partition": record.partition,
-        "offset": record.offset,
-        "timestamp_ms": record.timestamp,
-        "key": record.key,
-        "value": record.value,
-    }
-    try:
-        return row | _columns(parse(CONTRACTS[source], record.value or b""))
-    except InvalidEvent as error:
-        return row | {"fault": error.reason}
+def file_name(partition: int) -> str:
+    """The name of a partition's files.
 
-
-def _columns(message: Contract) -> dict[str, Any]:
-    told: dict[str, str | None]
-    match message:
-        case UserEvent():
-            told = {"id": message.id, "kind": message.kind.value}
-        case Decision():
-            told = {
-                "id": message.decision_id,
-                "decision_id": message.decision_id,
-                "kind": message.decision,
-                "state_hash": message.embedding.state_hash,
-            }
-        case Outcome():
-            told = {
-                "id": message.id,
-                "decision_id": message.decision_id,
-                "kind": message.kind.value,
-                "intent_id": message.intent_id,
-            }
-        case QueryRequested():
-            told = {"id": message.origin, "state_hash": message.state_hash}
-        case _:
-            return {}
-    return {"tenant": message.tenant, "user": message.user, "event_ms": to_ms(message.time), **told}
+    >>> file_name(3)
+    'part-00003.parquet'
+    """
+    return f"part-{partition:05d}.parquet"
 
 
 def refuse_foreign(out: Path) -> None:
@@ -158,13 +115,10 @@ def refuse_foreign(out: Path) -> None:
 
 def publish(partial: Path, out: Path, told: Replayed) -> None:
     """Renames the finished folder into place; an older replay stays readable until then."""
-    raw = {"offsets": told.offsets, "records": told.records, "faulty": told.faulty}
     options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2
-    (partial / MANIFEST).write_bytes(orjson.dumps(raw, option=options))
-    _fsync(partial / MANIFEST)
-    for source in CONTRACTS:
-        _fsync(partial / source)
-    _fsync(partial)
+    (partial / MANIFEST).write_bytes(orjson.dumps(told, option=options))
+    for path in (*partial.rglob("*"), partial):
+        _fsync(path)
     old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
@@ -172,6 +126,16 @@ def publish(partial: Path, out: Path, told: Replayed) -> None:
     partial.rename(out)
     _fsync(out.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _files(root: Path, source: Source, partition: int | None = None) -> list[Path]:
+    name = "part-*.parquet" if partition is None else file_name(partition)
+    return sorted((root / source).glob(f"dt=*/{name}"))
+
+
+def _records(path: Path) -> Iterator[Any]:
+    for batch in pq.ParquetFile(path).iter_batches(columns=list(_RECORD)):
+        yield from zip(*(batch[name].to_pylist() for name in _RECORD), strict=True)
 
 
 def _fsync(path: Path) -> None:

@@ -12,13 +12,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from features.acceptance import accepted
 from features.contract import InvalidEvent, to_ms
 from features.events import UserEvent
+from features.fold import effective_ms, fold
 from features.ledger import Counts
-from features.state import UserState, Verdict, effective_ms, fold
+from features.state import UserState, Verdict
 
 
 class LogRecord(Protocol):
@@ -57,6 +58,26 @@ class Rebuilt:
         return states_digest(self.states)
 
 
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A `Rebuilt` in figures: where the records ended, how many users they are of, and the digest of their states."""
+
+    applied: int
+    late: int
+    duplicate: int
+    dead_lettered: int
+    users: int
+    watermark_ms: int
+    digest: str
+
+    @classmethod
+    def of(cls, found: Rebuilt) -> Self:
+        """The figures of a partition."""
+        ends = found.counts
+        counts = (ends.applied, ends.late, ends.duplicate, ends.dead_lettered)
+        return cls(*counts, len(found.states), found.watermark_ms, found.digest)
+
+
 def rebuild(records: Iterable[LogRecord]) -> Rebuilt:
     """Folds the records of one partition, in order of offset; `records` is iterated anew when an event is unfit.
 
@@ -81,14 +102,9 @@ def states_digest(states: Mapping[str, UserState]) -> str:
     return told.hexdigest()
 
 
-def log_digest(rebuilt: Mapping[int, Rebuilt]) -> str:
+def log_digest(rebuilt: Mapping[int, Rebuilt | Folded]) -> str:
     """SHA-256 over the digests of all partitions, by number."""
-    return combined_digest({number: found.digest for number, found in rebuilt.items()})
-
-
-def combined_digest(digests: Mapping[int, str]) -> str:
-    """SHA-256 over partitions' digests, by number."""
-    lines = "".join(f"{number}:{digest}\n" for number, digest in sorted(digests.items()))
+    lines = "".join(f"{number}:{rebuilt[number].digest}\n" for number in sorted(rebuilt))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

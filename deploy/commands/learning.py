@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Since = Annotated[datetime | None, typer.Option(help="Only records from this time on (UTC).")]
-Until = Annotated[datetime | None, typer.Option(help="Only records before this time (UTC).")]
+TIMES = "RFC 3339 (2026-11-23T08:00:00Z, UTC without a zone), or how long ago (90s, 15m, 2h, 1d, 1w)"
+Since = Annotated[str | None, typer.Option(metavar="TIME", help=f"Only records from this time on: {TIMES}.")]
 
 
 def simulate(
@@ -29,22 +30,51 @@ def simulate(
 
 
 def replay(
-    out: Annotated[Path, typer.Argument(help="The folder for the Parquet files.")] = Path(".out/replay"),
-    since: Since = None,
-    until: Until = None,
+    out: Annotated[
+        Path, typer.Argument(help="The folder for the Parquet files; an earlier replay there is replaced.")
+    ] = Path(".out/replay"),
+    since: Annotated[str | None, typer.Option(metavar="TIME", help=f"From this time on: {TIMES}.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help=f"Up to this time, not included: {TIMES}.")] = None,
+    offsets: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPAN",
+            help="Exact offsets instead of times: the replay.json of an earlier replay, or "
+            "'topic[partition]=first:end'. May be given again; what is not named is left out.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that share the partitions; as many as pay when left out.", min=1, max=256),
+    ] = None,
+    *,
+    features: Annotated[
+        bool, typer.Option("--features", help="Fold the events too: users' feature rows, ledger counts, state digest.")
+    ] = False,
 ) -> None:
-    """Replay decisions and outcomes of the log into Parquet, byte-identical every time.
+    """Replay a window of the log into Parquet: the same bytes on every run, for any number of workers.
 
-    Example: `rgalign replay .out/replay --since 2026-11-23T00:00:00`
+    Events, decisions, outcomes and query requests go to OUT/SOURCE/dt=DAY/part-PARTITION.parquet, and the exact offsets
+    to OUT/replay.json. OUT appears whole or not at all.
+
+    With `--features` the events are folded as the stream worker does it. Over the whole log the counts must equal the
+    ledger's, and every row in OUT/features the online row of that user.
+
+    Example: `rgalign replay .out/replay --since 1d --features`
+
+    Example: `rgalign replay .out/again --offsets .out/replay/replay.json`
+
+    Example: `rgalign replay .out/some --offsets 'shop.user.events.v1[0]=100:200'`
     """
-    from deploy.recalibrate import replay_window
+    from deploy.replaying import Asked, run
     from deploy.screen import console, progress
     from features.settings import Connections
 
     screen = console()
+    asked = Asked(since, until, offsets or ())
     with progress(screen) as advance:
-        replayed = replay_window(Connections(), out, since, until, advance)
-    screen.print(f"{sum(replayed.records.values())} records in {out}: {replayed.records}")
+        report = run(Connections(), out, asked, workers=workers, is_folding=features, progress=advance)
+    screen.print(report.describe(), soft_wrap=True)
 
 
 def train(
@@ -80,7 +110,7 @@ def recalibrate(
 
     screen = console()
     with progress(screen) as advance:
-        finished = run_round(Connections(), since=since, seed=seed, publish=publish, progress=advance)
+        finished = run_round(Connections(), since=_moment(since), seed=seed, publish=publish, progress=advance)
     screen.print(finished.describe())
 
 
@@ -97,7 +127,14 @@ def evaluate(
     from deploy.screen import console
     from features.settings import Connections
 
-    console().print(evaluate_bundles(Connections(), version, against, since))
+    console().print(evaluate_bundles(Connections(), version, against, _moment(since)))
+
+
+def _moment(text: str | None) -> datetime | None:
+    from features.contract import from_ms
+    from training.window import moment_ms
+
+    return None if text is None else from_ms(moment_ms(text, int(time.time() * 1000)))
 
 
 COMMANDS = (simulate, replay, train, recalibrate, evaluate)

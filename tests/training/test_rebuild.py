@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from features.contract import from_ms
 from features.events import UserEvent
+from features.fold import effective_ms, fold
 from features.ledger import Counts
-from features.state import ALLOWED_LATENESS_MS, UserState, effective_ms, fold
+from features.state import ALLOWED_LATENESS_MS, UserState
 from training import rebuild as rebuilding
 from training.rebuild import Logged, log_digest, rebuild, states_digest
 

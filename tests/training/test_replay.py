@@ -104,7 +104,7 @@ def test_a_record_that_cannot_be_read_keeps_its_bytes_and_is_counted(topics, tmp
 def test_progress_ends_at_the_whole(topics, tmp_path, kb):
     produce(topics, logged(kb))
     steps = []
-    replay.replay(topics, tmp_path / "out", progress=lambda done, total: steps.append((done, total)))
+    replay.replay(topics, tmp_path / "out", progress=lambda what, done, total: steps.append((done, total)))
     assert steps[-1][0] == steps[-1][1] > 0
 
 
