@@ -33,7 +33,7 @@ def kafka_python_arguments(connections: Connections) -> dict[str, Any]:
     return aiokafka_arguments(connections)
 
 
-def opened(kind: Callable[..., Client], connections: Connections, **arguments: Any) -> Client:
+def open_kafka(kind: Callable[..., Client], connections: Connections, **arguments: Any) -> Client:
     """A client of kafka-python, opened. Raises `AccessRefused` at once, where the client itself would try on and on.
 
     While no broker answers, the client waits, and raises its KafkaError in the end.

@@ -28,6 +28,14 @@ async def is_admitted(connections: Connections) -> bool:
     return True
 
 
+def raise_if_refused(error: BaseException) -> None:
+    """Raises `AccessRefused` when an error of a Redis call in the middle of the work means that trying again is no use."""
+    if isinstance(error, (AuthenticationError, AuthorizationError)) or certificate_fault(error) is not None:
+        raise AccessRefused(
+            f"Redis no longer lets us in ({error}): check user and password in REDIS_URL, and REDIS_SSL_CAFILE"
+        ) from error
+
+
 def refusal_of(error: BaseException, connections: Connections) -> AccessRefused | None:
     """What to tell a person when an error of a Redis call means that we are not let in; None when it may pass."""
     where = f"Redis at {connections.redis_place}"

@@ -25,6 +25,7 @@ from features.views import project
 from stream import topics, tracing
 from stream.agents import Lanes, Line, attach
 from stream.batching import BatchApp, BatchConsumer
+from stream.connecting import let_in
 from stream.dead_letters import DeadLetters
 from stream.feedback_line import OutcomeLine
 from stream.fence import patiently
@@ -83,7 +84,7 @@ class Worker:
         self.models = BundleSlot(connections.tenant)
         self.knowledge = LiveKnowledge(connections.tenant)
         self.redis: Any = open_redis(connections)
-        self.outbox = Outbox(connections.kafka_url)
+        self.outbox = Outbox(connections)
         self.hot_intents = HotIntents(
             self.models,
             self.knowledge,
@@ -154,6 +155,7 @@ class Worker:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._executor.shutdown, wait=False)
             stack.push_async_callback(self.redis.aclose)
+            await let_in(self._connections)
             await stack.enter_async_context(self.outbox)
             await stack.enter_async_context(self._live())
             await stack.enter_async_context(self._health())
@@ -168,8 +170,8 @@ class Worker:
     async def _live(self) -> AsyncIterator[None]:
         """Follows the knowledge base and the models; goes on once both were read to their ends."""
         followers = [
-            Follower(self._connections.kafka_url, self._named(topics.KB), self.knowledge.apply),
-            Follower(self._connections.kafka_url, self._named(topics.MODELS), self.models.apply),
+            Follower(self._connections, self._named(topics.KB), self.knowledge.apply),
+            Follower(self._connections, self._named(topics.MODELS), self.models.apply),
         ]
         tasks = [self._watched(follower.run(), f"follower{place}") for place, follower in enumerate(followers)]
         try:

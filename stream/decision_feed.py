@@ -13,7 +13,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from features.contract import origin
+from features.kafka_client import aiokafka_arguments
+from features.settings import Connections
 from stream import telemetry, tracing
+from stream.connecting import started
 from stream.decision_ring import DecisionRing, Entry, Missed, parse_cursor
 
 log = structlog.get_logger(__name__)
@@ -72,8 +75,10 @@ class Subscription:
 class DecisionFeed:
     """Reads the decision topic without a consumer group, so that every gateway sees every decision."""
 
-    def __init__(self, kafka_url: str, topic: str, ring: DecisionRing, retention_ms: int, max_streams: int) -> None:
-        self._kafka_url, self._topic, self._retention_ms = kafka_url, topic, retention_ms
+    def __init__(
+        self, connections: Connections, topic: str, ring: DecisionRing, retention_ms: int, max_streams: int
+    ) -> None:
+        self._connections, self._topic, self._retention_ms = connections, topic, retention_ms
         self._max_streams = max_streams
         self._next_offsets: dict[TopicPartition, int] = {}
         self._behind: dict[TopicPartition, int] | None = None
@@ -120,18 +125,21 @@ class DecisionFeed:
             subscription.end("drain")
 
     async def run(self) -> None:
-        """Follows the topic until cancelled; begins again where it was whenever Kafka comes back."""
+        """Follows the topic until cancelled; begins again where it was whenever Kafka comes back.
+
+        Raises `AccessRefused` when Kafka does not let us in.
+        """
         while True:
             consumer = AIOKafkaConsumer(
                 self._topic,
-                bootstrap_servers=self._kafka_url,
+                **aiokafka_arguments(self._connections),
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 request_timeout_ms=10_000,
             )
             try:
-                await consumer.start()
+                await started(consumer, self._connections, patience_s=0.0)
                 await self._seek(consumer)
                 await self._follow(consumer)
             except (KafkaError, OSError) as error:

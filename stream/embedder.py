@@ -19,18 +19,20 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from features.kafka_client import aiokafka_arguments
 from features.models import ensure_reasoner, ensure_text_encoder
 from features.querycache import QueryCache
 from features.reasoner import Encoder, Reasoner, TextEncoder, text_encoder_id
+from features.redis_access import raise_if_refused
+from features.redis_client import open_redis
 from features.settings import Connections
 from features.store import OnlineRows
 from features.vectors import Source
 from features.views import project
 from stream import topics
-from stream.connecting import started
+from stream.connecting import let_in, started
 from stream.embedding import Embedding
 from stream.follower import Follower
 from stream.intent_embedding import IntentEmbedding
@@ -92,9 +94,7 @@ class Embedder:
         self._line = RefreshLine()
         self._is_consuming = False
         self.work: Embedding | None = None
-        self._redis: Any = Redis.from_url(
-            connections.redis_url, socket_timeout=5.0, socket_connect_timeout=2.0, health_check_interval=15
-        )
+        self._redis: Any = open_redis(connections)
 
     def stop(self) -> None:
         """Reads no more; what waits is finished within the drain's deadline."""
@@ -118,6 +118,7 @@ class Embedder:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._executor.shutdown, wait=False, cancel_futures=True)
             stack.push_async_callback(self._redis.aclose)
+            await let_in(self._connections)
             await stack.enter_async_context(self._health())
             loop = asyncio.get_running_loop()
             loading = loop.run_in_executor(self._executor, self._load, self._connections, self._settings)
@@ -185,7 +186,7 @@ class Embedder:
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[Any]:
         consumer: Any = AIOKafkaConsumer(
-            bootstrap_servers=self._connections.kafka_url,
+            **aiokafka_arguments(self._connections),
             group_id=self._connections.named(GROUP),
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -193,7 +194,7 @@ class Embedder:
             heartbeat_interval_ms=2_000,
         )
         consumer.subscribe([self._connections.named(topics.QUERIES.name)], listener=_Revoked(self._line.forget))
-        await started(consumer)
+        await started(consumer, self._connections)
         self._is_consuming = True
         try:
             yield consumer
@@ -208,12 +209,13 @@ class Embedder:
                 try:
                     await apply(records)
                 except (RedisError, OSError) as error:
+                    raise_if_refused(error)
                     log.warning("redis_away", following=topic.name, error=str(error))
                     await asyncio.sleep(RETRY_S)
                 else:
                     return
 
-        await Follower(self._connections.kafka_url, self._connections.named(topic.name), patiently).run()
+        await Follower(self._connections, self._connections.named(topic.name), patiently).run()
 
     async def _report(self, work: Embedding) -> None:
         while True:

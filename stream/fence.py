@@ -3,6 +3,7 @@
 | what happens                        | what is done                                                             |
 |-------------------------------------|--------------------------------------------------------------------------|
 | Redis fails, is full or is loading  | the call is retried in place with backoff; after `patience_s` the worker exits |
+| Redis does not let us in            | raised: the worker exits at once                                         |
 | the batch is of an older claim      | dropped: the new claim reads it again                                    |
 | Replayed                            | dropped: every record was applied (or, after a lost answer, just now)     |
 | Overlap                             | the caller folds again what is left                                      |
@@ -35,6 +36,7 @@ from redis.exceptions import (
 
 from features.contract import origin
 from features.ledger import NOTHING_APPLIED, Claim, Counts, Fenced, Ledger, Overlap, Replayed
+from features.redis_access import raise_if_refused
 from stream.batching import Batch, Start
 from stream.telemetry import FENCED_WRITES, REPLAYED_RECORDS, STORE_RETRIES
 
@@ -67,7 +69,7 @@ class MissedRecords(RuntimeError):
 async def patiently(call: Callable[[], Awaitable[Answer]], patience_s: float, doing: str) -> Answer:
     """Makes a call to the store again and again, with backoff, while its faults may pass.
 
-    Raises `StoreUnavailable` after `patience_s`.
+    Raises `StoreUnavailable` after `patience_s`, and `AccessRefused` at once.
     """
     give_up_s = time.monotonic() + patience_s
     backoff_s = BACKOFF_FIRST_S
@@ -75,6 +77,7 @@ async def patiently(call: Callable[[], Awaitable[Answer]], patience_s: float, do
         try:
             return await call()
         except PASSING as error:
+            raise_if_refused(error)
             if time.monotonic() + backoff_s > give_up_s:
                 raise StoreUnavailable(
                     f"Redis failed for {patience_s:.0f} s while {doing} ({error}): check REDIS_URL and its memory; "

@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer
 
+from features.kafka_client import aiokafka_arguments
+from features.settings import Connections
 from stream.connecting import started
 
 log = structlog.get_logger(__name__)
@@ -20,17 +22,22 @@ Apply = Callable[[Sequence[Any]], Awaitable[None]]
 class Follower:
     """Hands every record of a topic to `apply`, in order, from the beginning on; `caught_up` once it saw the end."""
 
-    def __init__(self, kafka_url: str, topic: str, apply: Apply) -> None:
+    def __init__(self, connections: Connections, topic: str, apply: Apply) -> None:
+        self._connections = connections
         self._topic = topic
         self._apply = apply
         self._consumer: Any = AIOKafkaConsumer(
-            topic, bootstrap_servers=kafka_url, group_id=None, auto_offset_reset="earliest", enable_auto_commit=False
+            topic,
+            **aiokafka_arguments(connections),
+            group_id=None,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
         )
         self.caught_up = asyncio.Event()
 
     async def run(self) -> None:
         """Follows until cancelled. Raises the first error of `apply`, and Kafka's when the broker cannot be found."""
-        await started(self._consumer)
+        await started(self._consumer, self._connections)
         try:
             ends = await self._consumer.end_offsets(self._consumer.assignment())
             log.info("following", topic=self._topic, records_to_read=sum(ends.values()))

@@ -60,15 +60,16 @@ def create_app(connections: Connections, settings: GatewaySettings) -> FastAPI:
     gateway = Gateway(
         connections,
         settings,
-        Publisher(connections.kafka_url, settings.ack_deadline_s),
-        DecisionFeed(connections.kafka_url, topic, ring, retention_ms, settings.max_streams),
+        Publisher(connections, settings.ack_deadline_s),
+        DecisionFeed(connections, topic, ring, retention_ms, settings.max_streams),
         intake.RecentIds(),
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        gateway.publisher.start()
+        gateway.publisher.start().add_done_callback(gateway.watch)
         feeding = asyncio.create_task(gateway.feed.run())
+        feeding.add_done_callback(gateway.watch)
         yield
         feeding.cancel()
         await asyncio.wait([feeding], timeout=1.0)
@@ -189,13 +190,15 @@ def _add_page(app: FastAPI) -> None:
 
 
 def main() -> None:
-    """Serves until SIGTERM or SIGINT, then drains and returns."""
+    """Serves until SIGTERM or SIGINT, then drains and returns; raises what it cannot go on after."""
     telemetry.configure_logging()
     tracing.start("gateway")
     settings = GatewaySettings()
     app = create_app(Connections(), settings)
-    drain: Callable[[], None] = app.state.gateway.drain
-    serve(app, settings.host, settings.port, drain)
+    gateway: Gateway = app.state.gateway
+    serve(app, settings.host, settings.port, gateway.drain)
+    if gateway.fault is not None:
+        raise gateway.fault
     tracing.stop()
 
 

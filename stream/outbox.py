@@ -11,6 +11,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from features.events import Decision, QueryRequested
+from features.kafka_client import aiokafka_arguments
+from features.settings import Connections
 from stream import tracing
 from stream.connecting import started
 
@@ -24,9 +26,10 @@ MAX_RECORD_BYTES = 2 * 1024 * 1024 + 64 * 1024
 class Outbox:
     """Appends messages under their own keys, so that a user's decisions stay in one partition and in order."""
 
-    def __init__(self, kafka_url: str) -> None:
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self.producer: Any = AIOKafkaProducer(
-            bootstrap_servers=kafka_url,
+            **aiokafka_arguments(connections),
             acks="all",
             enable_idempotence=True,
             linger_ms=LINGER_MS,
@@ -34,7 +37,7 @@ class Outbox:
         )
 
     async def __aenter__(self) -> Self:
-        await started(self.producer)
+        await started(self.producer, self._connections)
         return self
 
     async def __aexit__(self, *_: object) -> None:

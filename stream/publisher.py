@@ -11,7 +11,10 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from features.kafka_client import aiokafka_arguments
+from features.settings import Connections
 from stream import tracing
+from stream.connecting import started
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +33,8 @@ class Publisher:
     acknowledged it counts as pending, and a full house refuses new records at once.
     """
 
-    def __init__(self, kafka_url: str, deadline_s: float = 5.0) -> None:
-        self._kafka_url, self._deadline_s = kafka_url, deadline_s
+    def __init__(self, connections: Connections, deadline_s: float = 5.0) -> None:
+        self._connections, self._deadline_s = connections, deadline_s
         self._producer: AIOKafkaProducer | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._records = self._bytes = 0
@@ -41,9 +44,10 @@ class Publisher:
         """Records given to the producer and not yet acknowledged."""
         return self._records
 
-    def start(self) -> None:
-        """Begins to connect; needs a running event loop."""
+    def start(self) -> asyncio.Task[None]:
+        """Begins to connect; needs a running event loop. The task ends with `AccessRefused` when Kafka lets us not in."""
         self._connecting = asyncio.create_task(self._connect())
+        return self._connecting
 
     async def stop(self, grace_s: float) -> None:
         """Flushes what is pending for at most `grace_s`, then lets go."""
@@ -57,17 +61,17 @@ class Publisher:
     async def _connect(self) -> None:
         while self._producer is None:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._kafka_url,
+                **aiokafka_arguments(self._connections),
                 acks="all",
                 enable_idempotence=True,
                 request_timeout_ms=10_000,
                 max_batch_size=256 * 1024,
             )
             try:
-                await producer.start()
+                await started(producer, self._connections, patience_s=0.0)
                 self._producer = producer
             except (KafkaError, OSError) as error:
-                log.warning("kafka_away", kafka_url=self._kafka_url, error=str(error))
+                log.warning("kafka_away", kafka_url=self._connections.kafka_url, error=str(error))
                 await asyncio.sleep(1.0)
             finally:
                 if self._producer is not producer:
@@ -111,7 +115,7 @@ class Publisher:
 
     def _admitted(self, records: Sequence[tuple[bytes, bytes]]) -> AIOKafkaProducer:
         if self._producer is None:
-            raise LogAway(f"no Kafka broker answers at {self._kafka_url}")
+            raise LogAway(f"no Kafka broker answers at {self._connections.kafka_url}")
         if self._records + len(records) > MAX_PENDING_RECORDS or self._bytes > MAX_PENDING_BYTES:
             raise LogAway(f"{self._records} records ({self._bytes} bytes) already wait for Kafka's acknowledgement")
         self._records += len(records)

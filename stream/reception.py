@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
+import structlog
 from fastapi import Request
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +22,8 @@ from stream.decision_feed import DecisionFeed
 from stream.intake import ItemResult, Posted, Record
 from stream.problems import Problem
 from stream.publisher import LogAway, Publisher
+
+log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 2
 
@@ -49,6 +54,15 @@ class Gateway:
     feed: DecisionFeed
     recent: intake.RecentIds
     is_draining: bool = False
+    fault: BaseException | None = None
+
+    def watch(self, part: asyncio.Task[None]) -> None:
+        """Ends the gateway as a SIGTERM does when one of its parts could not go on."""
+        fault = None if part.cancelled() else part.exception()
+        if fault is not None and self.fault is None:
+            self.fault = fault
+            log.error("gateway_cannot_go_on", error=str(fault), kind=type(fault).__name__)
+            signal.raise_signal(signal.SIGTERM)
 
     def drain(self) -> None:
         """Says not ready, and ends the streams, so that clients go elsewhere."""

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from features.contract import InvalidEvent, origin, parse
 from features.events import QueryRequested
+from features.redis_access import raise_if_refused
 from stream.embedding import Tally
 from stream.refresh_queue import Place, Refresh, RefreshQueue, Unfinished
 from stream.telemetry import QUEUED_QUERIES
@@ -97,6 +98,7 @@ class RefreshLine:
             try:
                 await process(batch)
             except (RedisError, OSError) as error:
+                raise_if_refused(error)
                 log.warning("redis_away", error=str(error), waiting=len(self.queue) + len(batch))
                 self.redis_answers = False
                 await asyncio.sleep(RETRY_S)

@@ -6,9 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from faust.auth import Credentials, SASLCredentials, SSLCredentials
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from features.kafka_client import aiokafka_arguments
 from features.settings import Connections
 
 GROUP = "rgalign-worker"
@@ -49,6 +51,7 @@ def faust_settings(connections: Connections, worker: WorkerSettings) -> dict[str
     session_s = worker.session_timeout_s
     return {
         "broker": [f"kafka://{server}" for server in connections.kafka_url.split(",")],
+        "broker_credentials": _credentials(connections),
         "datadir": Path(tempfile.gettempdir()) / "rgalign-faust",
         "processing_guarantee": "at_least_once",
         "broker_session_timeout": session_s,
@@ -67,3 +70,16 @@ def faust_settings(connections: Connections, worker: WorkerSettings) -> dict[str
         "web_tables_enabled": False,
         "autodiscover": False,
     }
+
+
+def _credentials(connections: Connections) -> Credentials | None:
+    """What `features.kafka_client` tells aiokafka, in Faust's own terms."""
+    told = aiokafka_arguments(connections)
+    if told["security_protocol"] == "SASL_SSL":
+        return SASLCredentials(
+            username=told["sasl_plain_username"],
+            password=told["sasl_plain_password"],
+            mechanism=told["sasl_mechanism"],
+            ssl_context=told["ssl_context"],
+        )
+    return SSLCredentials(told["ssl_context"]) if told["security_protocol"] == "SSL" else None

@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import TopicAlreadyExistsError, for_code
 
+from features.kafka_client import open_kafka
 from features.settings import Connections
 
 MIB = 1024 * 1024
@@ -56,7 +57,7 @@ class WrongPartitionCount(RuntimeError):
 
 def create(connections: Connections, partitions: int = 4, replication: int = 1) -> list[str]:
     """Creates the topics that are missing; returns their names. Raises `WrongPartitionCount` for one that differs."""
-    admin = KafkaAdminClient(bootstrap_servers=connections.kafka_url)
+    admin = open_kafka(KafkaAdminClient, connections)
     counts = {connections.named(topic.name): partitions if topic.keyed else 1 for topic in TOPICS}
     wanted = [
         NewTopic(name, counts[name], replication, topic_configs=dict(topic.config))

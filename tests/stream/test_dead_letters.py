@@ -36,7 +36,7 @@ def test_foreign_headers_are_not_a_letter() -> None:
 
 async def test_bytes_key_time_and_own_headers_are_untouched(topics: Connections) -> None:
     raw = b"\xff\x00 {" + b"x" * 1_500_000
-    async with Outbox(topics.kafka_url) as outbox:
+    async with Outbox(topics) as outbox:
         letters = DeadLetters(outbox.producer, topics.named(EVENTS_DLQ.name))
         await letters.set_aside([(Record(42, 1_700_000_000_000, b"k", raw, (("trace", b"abc"),)), LETTER)])
     (found,) = whole_topic(topics, EVENTS_DLQ.name)

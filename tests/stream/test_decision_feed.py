@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from features.contract import parse
+from features.settings import Connections
 from stream import telemetry
 from stream.decision_feed import DecisionFeed, Subscription
 from stream.decision_ring import DecisionRing, Entry, Missed
@@ -68,7 +69,7 @@ async def test_a_full_queue_ends_the_subscription_and_frees_it():
 
 
 async def test_a_slow_client_is_told_goodbye():
-    feed = DecisionFeed("127.0.0.1:9", "t", ring(), 1000, max_streams=5)
+    feed = DecisionFeed(Connections(kafka_url="127.0.0.1:9"), "t", ring(), 1000, max_streams=5)
     subscription = feed.subscribe("demo:ada", None, max_queued=1)
     sent, blocked = [], asyncio.Event()
 
