@@ -77,7 +77,8 @@ class _Bars:
 
     def moved(self, what: str, count: int) -> None:
         self._done[what] = min(self._done[what] + count, self._total[what])
-        self._progress(what, self._done[what], self._total[what])
+        if self._total[what]:
+            self._progress(what, self._done[what], self._total[what])
 
 
 def _summed(spans: Mapping[Source, dict[int, tuple[int, int]]], done: Sequence[Done]) -> Replayed:
