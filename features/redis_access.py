@@ -29,7 +29,7 @@ async def is_admitted(connections: Connections) -> bool:
 
 
 def raise_if_refused(error: BaseException) -> None:
-    """Raises `AccessRefused` when an error of a Redis call in the middle of the work means that trying again is no use."""
+    """Raises `AccessRefused` when an error of a Redis call in the middle of the work will not pass by itself."""
     if isinstance(error, (AuthenticationError, AuthorizationError)) or certificate_fault(error) is not None:
         raise AccessRefused(
             f"Redis no longer lets us in ({error}): check user and password in REDIS_URL, and REDIS_SSL_CAFILE"

@@ -20,7 +20,7 @@ RETRY_S = 0.5
 
 
 async def let_in(connections: Connections) -> None:
-    """Raises `AccessRefused` when Kafka or Redis answers and does not let us in; one that is away is waited for later."""
+    """Raises `AccessRefused` when Kafka or Redis answers and does not let us in; one that is away may come."""
     await kafka_access.is_admitted(aiokafka_arguments(connections))
     await redis_access.is_admitted(connections)
 
@@ -32,12 +32,13 @@ async def started(client: Any, connections: Connections, patience_s: float = PAT
     """
     give_up_s = time.monotonic() + patience_s
     try:
-        while not await _is_started(client, connections, give_up_s):
+        while True:
+            if await _is_started(client, connections, give_up_s):
+                return client
             await asyncio.sleep(RETRY_S)
     except BaseException:
         await client.stop()
         raise
-    return client
 
 
 async def _is_started(client: Any, connections: Connections, give_up_s: float) -> bool:

@@ -45,7 +45,7 @@ class Publisher:
         return self._records
 
     def start(self) -> asyncio.Task[None]:
-        """Begins to connect; needs a running event loop. The task ends with `AccessRefused` when Kafka lets us not in."""
+        """Begins to connect; needs a running event loop. The task raises `AccessRefused` if Kafka lets us not in."""
         self._connecting = asyncio.create_task(self._connect())
         return self._connecting
 
