@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator, Mapping
 
@@ -25,7 +26,7 @@ _KAFKA = {"messaging.system": "kafka"}
 
 def exporting(service: str) -> TracerProvider:
     """A provider that sends spans to the collector that the environment names, sampled as it says."""
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
@@ -55,8 +56,10 @@ class Spans:
         self._tracer = provider.get_tracer("rgalign")
 
     def flush(self, deadline_s: float) -> None:
-        """Sends what has ended."""
-        self._provider.force_flush(int(deadline_s * 1000))
+        """Sends what has ended; what is not sent in time is given up."""
+        sending = threading.Thread(target=self._provider.force_flush, daemon=True)  # it heeds no deadline of its own
+        sending.start()
+        sending.join(deadline_s)
 
     @contextlib.contextmanager
     def request(self, route: str, headers: Mapping[str, str]) -> Iterator[None]:

@@ -76,12 +76,14 @@ async def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("did not come true within 5 s")
 
 
-async def publish(connections: Connections, *decisions: Decision) -> None:
+async def publish(connections: Connections, *decisions: Decision, traceparent: str = "") -> None:
+    headers = [("traceparent", traceparent.encode())] if traceparent else []
     producer = AIOKafkaProducer(bootstrap_servers=connections.kafka_url)
     await producer.start()
     try:
         for made in decisions:
-            await producer.send_and_wait(connections.named(DECISIONS.name), made.to_json(), made.key.encode())
+            topic = connections.named(DECISIONS.name)
+            await producer.send_and_wait(topic, made.to_json(), made.key.encode(), headers=headers)
     finally:
         await producer.stop()
 
