@@ -47,11 +47,12 @@ def _rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""The bounds of a believable time."""
 
 Moment = Annotated[
     AwareDatetime,
-    Field(ge=_EARLIEST, le=_LATEST),
+    Field(ge=EARLIEST, le=LATEST),
     PlainSerializer(_rfc3339, return_type=str, when_used="json"),
 ]
 Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]

@@ -28,6 +28,7 @@ from features.contract import (
     Tenant,
     User,
     origin,
+    to_ms,
 )
 
 MAX_EVENT_BYTES = 256 * 1024
@@ -141,7 +142,12 @@ class UserEvent(Contract):
     @property
     def kind(self) -> EventKind:
         """The type, or `OTHER` when this version does not know it."""
-        return _KINDS.get(self.type, EventKind.OTHER)
+        return KINDS.get(self.type, EventKind.OTHER)
+
+    @property
+    def time_ms(self) -> int:
+        """The event time in ms since the epoch."""
+        return to_ms(self.time)
 
     @property
     def key(self) -> str:
@@ -156,7 +162,8 @@ class UserEvent(Contract):
         return self
 
 
-_KINDS = {kind.value: kind for kind in EventKind}
+KINDS = {kind.value: kind for kind in EventKind}
+"""Event kinds by type."""
 
 
 class OutcomeKind(StrEnum):

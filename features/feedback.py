@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
-import orjson
+import msgspec
+from msgspec import Struct
 
+from features.dedupe import IDENTITY_BYTES, event_identity, is_known
 from features.events import Outcome, OutcomeKind
-from features.fold import event_identity
 from features.state import MAX_SEEN, StateFormatError, Verdict
 
 MAX_INTENTS, MAX_SHOWN = 100, 50
-_FORMAT = 1
+_FORMAT = 2
 
 
-@dataclass(slots=True)
-class FeedbackState:
+class FeedbackState(Struct, array_like=True, gc=False, tag=_FORMAT, forbid_unknown_fields=True):
     """Which intents a user clicked and dismissed, and when prompts were shown; at most 32 KiB as bytes.
 
     `clicked` and `dismissed` hold the newest time by intent id (100 each), `shown` the newest 50 times, oldest first.
-    A dismissal of a whole slate (no intent named) is kept under the empty intent id. `through` is the offset of the
-    newest outcome of this user that was folded; -1 for none.
+    A dismissal of a whole slate (no intent named) is kept under the empty intent id. `seen_ids` holds the newest 256
+    outcome ids (see `features.dedupe`), `through` is the offset of the newest outcome that was folded; -1 for none.
     """
 
-    clicked: dict[str, int] = field(default_factory=dict)
-    dismissed: dict[str, int] = field(default_factory=dict)
-    shown: list[int] = field(default_factory=list)
-    seen: list[int] = field(default_factory=list)
+    clicked: dict[str, int] = {}
+    dismissed: dict[str, int] = {}
+    shown: list[int] = []
+    seen_ids: bytearray = msgspec.field(default_factory=bytearray)
     through: int = -1
 
     @classmethod
@@ -36,20 +35,16 @@ class FeedbackState:
         if blob is None:
             return cls()
         try:
-            raw: dict[str, Any] = orjson.loads(blob)
-            version = raw.pop("v")
-            if version == _FORMAT:
-                return cls(**raw)
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            version = f"unreadable ({error})"
-        raise StateFormatError(
-            f"a feedback state of {len(blob)} bytes has format {version}, this program reads {_FORMAT}: run the "
-            "worker that wrote it, or rebuild it from the log under a new RGALIGN_PREFIX"
-        )
+            return _decode(blob)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise StateFormatError(
+                f"a feedback state of {len(blob)} bytes is not of format {_FORMAT} ({error}): run the worker that "
+                "wrote it, or rebuild it from the log under a new RGALIGN_PREFIX"
+            ) from error
 
     def to_bytes(self) -> bytes:
-        """The state as JSON bytes."""
-        return orjson.dumps({"v": _FORMAT, **{name: getattr(self, name) for name in _FIELDS}})
+        """The state as msgpack bytes."""
+        return _encode(self)
 
     def clicked_since(self, since_ms: int) -> set[str]:
         """The intents clicked at or after `since_ms`."""
@@ -67,16 +62,20 @@ class FeedbackState:
 _FIELDS = tuple(FeedbackState.__slots__)
 
 
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(FeedbackState).decode
+
+
 def fold_outcome(state: FeedbackState, outcome: Outcome, at_ms: int) -> Verdict:
     """Adds `outcome` to `state` in place; a repeated id among the last 256 changes nothing and is a duplicate.
 
     No outcome is late: clicks and dismissals keep the newest time, so their order does not matter.
     """
     identity = event_identity(outcome.id)
-    if identity in state.seen:
+    if is_known(state.seen_ids, identity):
         return Verdict.DUPLICATE
-    state.seen.append(identity)
-    del state.seen[:-MAX_SEEN]
+    state.seen_ids += identity
+    del state.seen_ids[: -MAX_SEEN * IDENTITY_BYTES]
     match outcome.kind:
         case OutcomeKind.SHOWN:
             state.shown = sorted([*state.shown, at_ms])[-MAX_SHOWN:]

@@ -1,16 +1,23 @@
-"""The fold: one event added to what is known of its user, exactly once, and where it ended."""
+"""The fold: one event added to what is known of its user, exactly once, and where it ended.
+
+The watermark rule. Each input partition has a watermark: the newest effective event time among its records so far,
+in the order of the log. An event is late when it is more than `ALLOWED_LATENESS_MS` behind the watermark of its own
+partition as it stood before it. Nothing but the log moves a watermark, so a replay gives the same verdicts on any
+number of workers; no partition waits for another, so an idle one stalls nobody; and an event dated far ahead counts
+as of the broker's time + 60 s, so it cannot make everything behind it late.
+"""
 
 from __future__ import annotations
 
-import mmh3
+from collections.abc import Callable
 
-from features.events import EventKind, OrderStatus, UserEvent
+from features.canonical import ShopperEvent
+from features.dedupe import event_identity, forget, is_known, remember
+from features.events import EventKind, OrderStatus, PageClass
 from features.state import (
     ALLOWED_LATENESS_MS,
     ALLOWED_SKEW_MS,
     DEDUPE_WINDOW_MS,
-    HALF_LIFE_LONG_S,
-    HALF_LIFE_SHORT_S,
     MAX_DETAIL,
     MAX_ORDERS,
     MAX_RECENT,
@@ -20,66 +27,64 @@ from features.state import (
     Failure,
     Order,
     Recent,
-    Tally,
     UserState,
     Verdict,
     by_time,
 )
-from features.windows import added, is_new_session
+from features.windows import TILINGS, Tally, add_to_tile, is_new_session
 
 
 def effective_ms(event_ms: int, log_ms: int) -> int:
     """The event time that is believed: a client's clock, but at most 60 s after the broker's.
 
+    It is at least 1 ms, for 0 means never.
+
     >>> effective_ms(1_000, log_ms=5_000), effective_ms(10**13, log_ms=5_000)
     (1000, 65000)
     """
-    return min(event_ms, log_ms + ALLOWED_SKEW_MS)
+    return max(min(event_ms, log_ms + ALLOWED_SKEW_MS), 1)
 
 
-def fold(state: UserState, event: UserEvent, at_ms: int, watermark_ms: int) -> Verdict:
+def is_late(at_ms: int, watermark_ms: int) -> bool:
+    """Whether an event of `at_ms` comes too late for its partition's watermark.
+
+    >>> is_late(0, watermark_ms=3_600_000), is_late(0, watermark_ms=3_600_001)
+    (False, True)
+    """
+    return at_ms < watermark_ms - ALLOWED_LATENESS_MS
+
+
+def fold(state: UserState, event: ShopperEvent, at_ms: int, watermark_ms: int) -> Verdict:
     """Adds `event` to `state` in place and says where it ended; only an applied event changes anything.
 
-    `at_ms` is the event's `effective_ms`. Duplicate: its id was applied within `DEDUPE_WINDOW_MS` (and among the
-    last `MAX_SEEN`). Late: at_ms < watermark_ms - `ALLOWED_LATENESS_MS`. Ids are kept as 64-bit hashes: two different
-    ids of one user meet with probability < 2e-15 in a full window.
+    `at_ms` is the event's `effective_ms`, `watermark_ms` its partition's watermark before it. Duplicate: its id was
+    applied within `DEDUPE_WINDOW_MS` (and among the last `MAX_SEEN`).
     """
     identity = event_identity(event.id)
-    if identity in state.seen:
+    if is_known(state.seen_ids, identity):
         return Verdict.DUPLICATE
-    if at_ms < watermark_ms - ALLOWED_LATENESS_MS:
+    if is_late(at_ms, watermark_ms):
         return Verdict.LATE
-    _remember(state.seen, identity, at_ms, watermark_ms)
+    remember(state.seen_ids, state.seen_ms, identity, at_ms)
+    forget(state.seen_ids, state.seen_ms, watermark_ms - DEDUPE_WINDOW_MS, MAX_SEEN)
     _advance_session(state, at_ms)
     kind = event.kind
-    _tally(state.tallies, kind, at_ms)
-    _list_recent(state.recent, event, kind, at_ms)
-    if kind in _EFFECTS:
-        _EFFECTS[kind](state, event, at_ms)
+    name = _KIND_NAME[kind]
+    old = state.tallies.get(name)
+    state.tallies[name] = Tally.first(at_ms) if old is None else old.plus(at_ms)
+    for tiles, tiling in zip(state.tiles, _TILINGS, strict=True):
+        add_to_tile(tiles, at_ms, tiling)
+    _list_recent(state.recent, event, name, at_ms)
+    if (effect := _EFFECTS.get(kind)) is not None:
+        effect(state, event, at_ms)
     _note_text(state, event, at_ms)
     if at_ms >= state.last_ms:
         state.locale, state.last_ms = event.locale, at_ms
     return Verdict.APPLIED
 
 
-def event_identity(event_id: str) -> int:
-    """64 bits that stand for an event id in the dedupe window."""
-    return int(mmh3.hash64(event_id, signed=False)[0])
-
-
-def _remember(seen: dict[int, int], identity: int, at_ms: int, watermark_ms: int) -> None:
-    seen[identity] = at_ms
-    expired_ms = watermark_ms - DEDUPE_WINDOW_MS
-    while True:
-        oldest = next(iter(seen))
-        if oldest == identity or (len(seen) <= MAX_SEEN and seen[oldest] >= expired_ms):
-            return
-        del seen[oldest]
-
-
 def _advance_session(state: UserState, at_ms: int) -> None:
     if is_new_session(state.last_ms, at_ms, SESSION_GAP_MS):
-        state.session_id = f"s{at_ms}"
         state.session_start_ms = at_ms
         state.session_events = 0
         state.prompts_in_session = 0
@@ -87,27 +92,17 @@ def _advance_session(state: UserState, at_ms: int) -> None:
         state.session_events += 1
 
 
-def _tally(tallies: dict[str, Tally], kind: EventKind, at_ms: int) -> None:
-    old = tallies.get(kind)
-    if old is None:
-        tallies[kind.value] = Tally(1.0, 1.0, at_ms)
-        return
-    short, last_ms = added(old.short, old.last_ms, at_ms, HALF_LIFE_SHORT_S)
-    long, _ = added(old.long, old.last_ms, at_ms, HALF_LIFE_LONG_S)
-    tallies[kind.value] = Tally(short, long, last_ms)
-
-
-def _list_recent(recent: list[Recent], event: UserEvent, kind: EventKind, at_ms: int) -> None:
+def _list_recent(recent: list[Recent], event: ShopperEvent, name: str, at_ms: int) -> None:
     place = 0
     while place < len(recent) and recent[place].at_ms > at_ms:
         place += 1
     if place < MAX_RECENT:
-        page = "" if event.data.page is None else event.data.page.value
-        recent.insert(place, Recent(kind.value, at_ms, page, _detail(event)))
+        page = event.data.page
+        recent.insert(place, Recent(name, at_ms, "" if page is None else _PAGE_NAME[page], _detail(event)))
         del recent[MAX_RECENT:]
 
 
-def _detail(event: UserEvent) -> str:
+def _detail(event: ShopperEvent) -> str:
     data = event.data
     told = (
         data.query or data.topic or data.text or data.error or data.item_title or data.order_status
@@ -116,7 +111,7 @@ def _detail(event: UserEvent) -> str:
     return str(told)[:MAX_DETAIL]
 
 
-def _note_text(state: UserState, event: UserEvent, at_ms: int) -> None:
+def _note_text(state: UserState, event: ShopperEvent, at_ms: int) -> None:
     data = event.data
     if data.query and at_ms >= state.last_search_ms:
         state.last_search, state.last_search_ms = data.query[:MAX_TEXT], at_ms
@@ -126,12 +121,12 @@ def _note_text(state: UserState, event: UserEvent, at_ms: int) -> None:
         state.last_text, state.last_text_ms = data.text[:MAX_TEXT], at_ms
 
 
-def _set_cart(state: UserState, event: UserEvent, at_ms: int) -> None:
+def _set_cart(state: UserState, event: ShopperEvent, at_ms: int) -> None:
     if at_ms >= state.cart_ms:
         state.cart_quantity, state.cart_ms = event.data.quantity or 0, at_ms
 
 
-def _update_order(state: UserState, event: UserEvent, at_ms: int) -> None:
+def _update_order(state: UserState, event: ShopperEvent, at_ms: int) -> None:
     order_id, status = event.data.order_id or "", _STATUS_OF.get(event.kind) or event.data.order_status
     old = state.orders.get(order_id)
     if status is None or (old is not None and at_ms < old.at_ms):
@@ -143,26 +138,30 @@ def _update_order(state: UserState, event: UserEvent, at_ms: int) -> None:
         del state.orders[min(state.orders.items(), key=by_time)[0]]
 
 
-def _place_order(state: UserState, event: UserEvent, at_ms: int) -> None:
+def _place_order(state: UserState, event: ShopperEvent, at_ms: int) -> None:
     _update_order(state, event, at_ms)
     if at_ms >= state.cart_ms:
         state.cart_quantity, state.cart_ms = 0, at_ms
 
 
-def _fail(state: UserState, event: UserEvent, at_ms: int) -> None:
-    old = state.failures.get(event.kind)
+def _fail(state: UserState, event: ShopperEvent, at_ms: int) -> None:
+    name = _KIND_NAME[event.kind]
+    old = state.failures.get(name)
     if old is None or at_ms >= old.at_ms:
         what = (event.data.method or event.data.voucher or "")[:MAX_DETAIL]
-        state.failures[event.kind.value] = Failure(what, (event.data.error or "")[:MAX_DETAIL], at_ms)
+        state.failures[name] = Failure(what, (event.data.error or "")[:MAX_DETAIL], at_ms)
 
 
+_KIND_NAME = {kind: kind.value for kind in EventKind}
+_PAGE_NAME = {page: page.value for page in PageClass}
+_TILINGS = tuple(TILINGS.values())
 _STATUS_OF = {
     EventKind.ORDER_PLACED: OrderStatus.PLACED,
     EventKind.PARCEL_DELAYED: OrderStatus.DELAYED,
     EventKind.RETURN_REQUESTED: OrderStatus.RETURN_REQUESTED,
     EventKind.REFUND_ISSUED: OrderStatus.REFUNDED,
 }
-_EFFECTS = {
+_EFFECTS: dict[EventKind, Callable[[UserState, ShopperEvent, int], None]] = {
     EventKind.CART_UPDATED: _set_cart,
     EventKind.ORDER_PLACED: _place_order,
     EventKind.ORDER_STATUS_CHANGED: _update_order,

@@ -17,27 +17,37 @@ import mmh3
 import numpy as np
 from numpy.typing import NDArray
 
-from features.events import EventKind, FeatureRow, OrderStatus, PageClass, UserEvent
+from features.canonical import ShopperEvent
+from features.events import EventKind, FeatureRow, OrderStatus, PageClass
 from features.feedback import FeedbackState
-from features.state import HALF_LIFE_LONG_S, HALF_LIFE_SHORT_S, UserState
-from features.windows import DAY_MS, age_s, hour_angle
+from features.state import UserState
+from features.windows import DAY_MS, DAY_S, HALF_LIVES_S, HOUR_S, MINUTE_S, WEEK_S, age_s, hour_angle
 
 SEQUENCE_LENGTH = 16
 AGE_CAP_S = 7 * 86_400.0
-TRANSFORM_VERSION = 1
+TRANSFORM_VERSION = 2
 
 _K = EventKind
-_SHORT = (_K.PAGE_VIEWED, _K.SEARCHED, _K.CART_UPDATED, _K.PAYMENT_FAILED, _K.VOUCHER_REJECTED, _K.HELP_PAGE_OPENED,
-          _K.CHAT_OPENED, _K.SIGN_IN_FAILED)  # fmt: skip
-_LONG = (_K.PAGE_VIEWED, _K.SEARCHED, _K.CHECKOUT_STARTED, _K.PAYMENT_FAILED, _K.VOUCHER_REJECTED, _K.PARCEL_DELAYED,
-         _K.RETURN_REQUESTED, _K.HELP_PAGE_OPENED, _K.CHAT_OPENED, _K.SIGN_IN_FAILED)  # fmt: skip
+_MINUTE = (_K.PAGE_VIEWED, _K.SEARCHED)
+_HOUR = (_K.PAGE_VIEWED, _K.SEARCHED, _K.CART_UPDATED, _K.PAYMENT_FAILED, _K.VOUCHER_REJECTED, _K.HELP_PAGE_OPENED,
+         _K.CHAT_OPENED, _K.SIGN_IN_FAILED)  # fmt: skip
+_DAY = (_K.PAGE_VIEWED, _K.SEARCHED, _K.CHECKOUT_STARTED, _K.PAYMENT_FAILED, _K.VOUCHER_REJECTED, _K.PARCEL_DELAYED,
+        _K.RETURN_REQUESTED, _K.HELP_PAGE_OPENED, _K.CHAT_OPENED, _K.SIGN_IN_FAILED)  # fmt: skip
+_WEEK = (_K.PARCEL_DELAYED, _K.RETURN_REQUESTED)
 _SINCE = (_K.SEARCHED, _K.CART_UPDATED, _K.CHECKOUT_STARTED, _K.PAYMENT_FAILED, _K.VOUCHER_REJECTED, _K.ORDER_PLACED,
           _K.ORDER_STATUS_CHANGED, _K.PARCEL_DELAYED, _K.RETURN_REQUESTED, _K.REFUND_ISSUED, _K.HELP_PAGE_OPENED,
           _K.CHAT_OPENED, _K.SIGN_IN_FAILED, _K.ACCOUNT_CHANGED)  # fmt: skip
+_DECAYED = (
+    *((MINUTE_S, kind) for kind in _MINUTE), *((HOUR_S, kind) for kind in _HOUR), *((DAY_S, kind) for kind in _DAY),
+    *((WEEK_S, kind) for kind in _WEEK),
+)  # fmt: skip
 
 _COUNTS = (
-    *(f"count_10m_{kind.value}" for kind in _SHORT),
-    *(f"count_1d_{kind.value}" for kind in _LONG),
+    *(f"count_1m_{kind.value}" for kind in _MINUTE),
+    *(f"count_1h_{kind.value}" for kind in _HOUR),
+    *(f"count_1d_{kind.value}" for kind in _DAY),
+    *(f"count_7d_{kind.value}" for kind in _WEEK),
+    "events_1m", "events_1h", "events_1d", "events_7d",
     "session_length_s", "session_events", "cart_quantity", "orders", "delay_days", "prompts_in_session",
     "shown_1d", "clicked_1d", "dismissed_1d",
 )  # fmt: skip
@@ -45,8 +55,9 @@ _AGES = (*(f"since_s_{kind.value}" for kind in _SINCE), "since_s_prompt", "since
 _PLAIN = ("hour_sin", "hour_cos")
 
 NUMERIC: tuple[str, ...] = _COUNTS + _AGES + _PLAIN
-"""Column order of the numeric array. Counts are decayed with half-lives of 10 minutes or 1 day; `since_s_*` are
-seconds, at most 7 days, -1 when it never happened."""
+"""Column order of the numeric array. `count_*` of a kind are decayed with a half-life of 1 minute, 1 hour, 1 day
+or 7 days, `events_*` are the events of a window of that length (see `features.windows`); `since_s_*` are seconds, at
+most 7 days, -1 when it never happened."""
 
 CATEGORICAL: dict[str, int] = {
     "trigger_kind": len(EventKind) + 1,
@@ -79,7 +90,7 @@ def fingerprint() -> str:
         "counts": _COUNTS, "ages": _AGES, "plain": _PLAIN, "categorical": list(CATEGORICAL.items()),
         "kinds": list(EVENT_KIND_INDEX), "pages": list(_PAGE_INDEX), "statuses": list(_STATUS_INDEX),
         "sequence": SEQUENCE_LENGTH, "age_cap_s": AGE_CAP_S, "transform": TRANSFORM_VERSION,
-        "half_lives_s": [HALF_LIFE_SHORT_S, HALF_LIFE_LONG_S],
+        "half_lives_s": list(HALF_LIVES_S),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
@@ -94,7 +105,7 @@ def bucket(text: str, buckets: int) -> int:
     return 1 + int(mmh3.hash(text, signed=False)) % (buckets - 1) if text else 0
 
 
-def feature_row(state: UserState, feedback: FeedbackState, trigger: UserEvent, now_ms: int) -> FeatureRow:
+def feature_row(state: UserState, feedback: FeedbackState, trigger: ShopperEvent, now_ms: int) -> FeatureRow:
     """The ranker's input for one request, from states that already include the trigger.
 
     `now_ms` is the trigger's effective event time, so that a replay of the log gives the same row.
@@ -117,8 +128,8 @@ def _numeric(state: UserState, feedback: FeedbackState, now_ms: int) -> dict[str
     day_ago_ms = now_ms - DAY_MS
     sine, cosine = hour_angle(now_ms)
     numbers = [
-        *(round(state.count(kind, HALF_LIFE_SHORT_S, now_ms), 6) for kind in _SHORT),
-        *(round(state.count(kind, HALF_LIFE_LONG_S, now_ms), 6) for kind in _LONG),
+        *(round(state.count(kind, half_life_s, now_ms), 6) for half_life_s, kind in _DECAYED),
+        *(float(state.events_within(window_s, now_ms)) for window_s in HALF_LIVES_S),
         max(now_ms - state.session_start_ms, 0) / 1000 if state.session_id else 0.0,
         float(state.session_events),
         float(state.cart_quantity),
@@ -137,7 +148,7 @@ def _numeric(state: UserState, feedback: FeedbackState, now_ms: int) -> dict[str
     return dict(zip(NUMERIC, numbers, strict=True))
 
 
-def _categorical(state: UserState, trigger: UserEvent) -> dict[str, int]:
+def _categorical(state: UserState, trigger: ShopperEvent) -> dict[str, int]:
     order, failure = state.newest_order(), state.newest_failure()
     payment = state.failures.get(EventKind.PAYMENT_FAILED)
     page = trigger.data.page

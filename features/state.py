@@ -2,19 +2,19 @@
 
 The order of events in the log decides ties; otherwise an event that arrives out of order (but not late) is put
 where its time belongs. The state of a user is at most 64 KiB as bytes (a test holds it): 20 recent events, 8 orders,
-256 event ids, 17 counters, 3 texts and 3 failures, each text capped.
+256 event ids, 17 tallies, 70 tiles, 3 texts and 3 failures, each text capped.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Self
 
-import orjson
+import msgspec
+from msgspec import Struct
 
 from features.events import EventKind
-from features.windows import DAY_MS, HOUR_MS, MINUTE_MS, decayed_count
+from features.windows import DAY_MS, HOUR_MS, MINUTE_MS, TILINGS, Tally, count_in_tiles
 
 SESSION_GAP_MS = 30 * MINUTE_MS
 """Silence after which the next event opens a session."""
@@ -28,10 +28,8 @@ ALLOWED_SKEW_MS = MINUTE_MS
 RECENT_MS = DAY_MS
 """How long an event supports the fact recent:<kind>."""
 
-HALF_LIFE_SHORT_S = 600.0
-HALF_LIFE_LONG_S = 86_400.0
 MAX_RECENT, MAX_ORDERS, MAX_SEEN, MAX_TEXT, MAX_DETAIL = 20, 8, 256, 500, 120
-_FORMAT = 1
+_FORMAT = 2
 
 
 class StateFormatError(ValueError):
@@ -46,15 +44,7 @@ class Verdict(StrEnum):
     DUPLICATE = "duplicate"
 
 
-class Tally(NamedTuple):
-    """Decayed counts of one kind as of `last_ms`, the time of its newest event."""
-
-    short: float
-    long: float
-    last_ms: int
-
-
-class Recent(NamedTuple):
+class Recent(Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):
     """One past event: `detail` is what it said (search, topic, error, status, item), capped."""
 
     kind: str
@@ -63,7 +53,7 @@ class Recent(NamedTuple):
     detail: str
 
 
-class Order(NamedTuple):
+class Order(Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):
     """An order as last heard of; `delay_days` is 0 unless a delay was told."""
 
     status: str
@@ -71,7 +61,7 @@ class Order(NamedTuple):
     delay_days: float
 
 
-class Failure(NamedTuple):
+class Failure(Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):
     """What failed last: `what` is the payment method or the voucher, `error` why."""
 
     what: str
@@ -79,18 +69,21 @@ class Failure(NamedTuple):
     at_ms: int
 
 
-@dataclass(slots=True)
-class UserState:
-    """What a fold over one user's events knows; a fresh one knows nothing. Empty text and 0 ms mean never."""
+class UserState(Struct, array_like=True, gc=False, tag=_FORMAT, forbid_unknown_fields=True):
+    """What a fold over one user's events knows; a fresh one knows nothing. Empty text and 0 ms mean never.
 
-    session_id: str = ""
+    `tiles` holds the counts of all events, one list for each window of `TILINGS` (see `windows.add_to_tile`);
+    `seen_ids` and `seen_ms` are the dedupe window (see `features.dedupe`).
+    """
+
     session_start_ms: int = 0
     session_events: int = 0
     last_ms: int = 0
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    recent: list[Recent] = field(default_factory=list)
-    orders: dict[str, Order] = field(default_factory=dict)
-    failures: dict[str, Failure] = field(default_factory=dict)
+    tallies: dict[str, Tally] = {}
+    tiles: tuple[list[int], list[int], list[int], list[int]] = msgspec.field(default_factory=lambda: ([], [], [], []))
+    recent: list[Recent] = []
+    orders: dict[str, Order] = {}
+    failures: dict[str, Failure] = {}
     cart_quantity: int = 0
     cart_ms: int = 0
     last_search: str = ""
@@ -100,7 +93,8 @@ class UserState:
     last_text: str = ""
     last_text_ms: int = 0
     locale: str = ""
-    seen: dict[int, int] = field(default_factory=dict)
+    seen_ids: bytearray = msgspec.field(default_factory=bytearray)
+    seen_ms: bytearray = msgspec.field(default_factory=bytearray)
     prompts_in_session: int = 0
     last_prompt_ms: int = 0
     prompt_hash: str = ""
@@ -110,34 +104,31 @@ class UserState:
         """The state that `to_bytes` wrote; None gives a fresh one. Raises `StateFormatError`."""
         if blob is None:
             return cls()
-        raw = _decoded(blob)
-        seen = raw.pop("seen")
-        return cls(
-            tallies={kind: _new(Tally, tally) for kind, tally in raw.pop("tallies").items()},
-            recent=[_new(Recent, event) for event in raw.pop("recent")],
-            orders={order_id: _new(Order, order) for order_id, order in raw.pop("orders").items()},
-            failures={kind: _new(Failure, failure) for kind, failure in raw.pop("failures").items()},
-            seen=dict(zip(seen[::2], seen[1::2], strict=True)),
-            **raw,
-        )
+        try:
+            return _decode(blob)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise _unreadable(blob, error) from error
 
     def to_bytes(self) -> bytes:
-        """The state as JSON bytes; equal states give equal bytes when they were folded from the same log."""
-        raw: dict[str, Any] = {"v": _FORMAT}
-        for name in _FIELDS:
-            raw[name] = getattr(self, name)
-        raw["tallies"] = {kind: tuple(tally) for kind, tally in self.tallies.items()}
-        raw["recent"] = [tuple(event) for event in self.recent]
-        raw["seen"] = [number for pair in self.seen.items() for number in pair]
-        return orjson.dumps(raw, default=tuple)
+        """The state as msgpack bytes; equal states give equal bytes when they were folded from the same log."""
+        return _encode(self)
+
+    @property
+    def session_id(self) -> str:
+        """The session's name, after its first event; empty before any."""
+        return f"s{self.session_start_ms}" if self.session_start_ms else ""
 
     def count(self, kind: EventKind, half_life_s: float, now_ms: int) -> float:
-        """The decayed count of `kind` at `now_ms` for one of the two half-lives kept (600 s or 86,400 s)."""
+        """The decayed count of `kind` at `now_ms`, for one of `HALF_LIVES_S`."""
         tally = self.tallies.get(kind)
-        if tally is None:
-            return 0.0
-        count = tally.short if half_life_s == HALF_LIFE_SHORT_S else tally.long
-        return decayed_count(count, (now_ms - tally.last_ms) / 1000, half_life_s)
+        return 0.0 if tally is None else tally.count(half_life_s, now_ms)
+
+    def events_within(self, window_s: float, now_ms: int) -> int:
+        """The tiled count of all events in one of the windows of `TILINGS`, up to `now_ms` (or `last_ms`, if later)."""
+        place = _WINDOW_PLACE.get(window_s)
+        if place is None:
+            raise ValueError(f"no window of {window_s} s is kept: ask for one of {tuple(TILINGS)} s")
+        return count_in_tiles(self.tiles[place], now_ms, TILINGS[window_s])
 
     def last_kind_ms(self, kind: EventKind) -> int:
         """When `kind` last happened; 0 means never."""
@@ -146,7 +137,7 @@ class UserState:
 
     def newest_order(self) -> tuple[str, Order] | None:
         """The order heard of last, with its id."""
-        return max(self.orders.items(), key=by_time, default=None)
+        return max(self.orders.items(), key=by_time, default=None) if self.orders else None
 
     def newest_failure(self) -> Failure | None:
         """The failure of a payment, voucher or sign-in heard of last."""
@@ -158,25 +149,21 @@ class UserState:
         self.last_prompt_ms = max(self.last_prompt_ms, at_ms)
 
 
-_FIELDS = tuple(UserState.__slots__)
-_new = tuple.__new__  # a named tuple from a list of its fields, half the time of calling its class
+_WINDOW_PLACE = {window_s: place for place, window_s in enumerate(TILINGS)}
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(UserState).decode
 
 
-def _decoded(blob: bytes) -> dict[str, Any]:
+def _unreadable(blob: bytes, error: Exception) -> StateFormatError:
     try:
-        raw: dict[str, Any] = orjson.loads(blob)
-        version = raw.pop("v")
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise StateFormatError(
-            f"a user state of {len(blob)} bytes is not the JSON this program writes ({error}): another program wrote "
-            "under this prefix; choose another RGALIGN_PREFIX"
-        ) from error
-    if version != _FORMAT:
-        raise StateFormatError(
-            f"a user state has format {version}, this program reads {_FORMAT}: run the worker that wrote it, or "
-            "rebuild the state from the log under a new RGALIGN_PREFIX"
-        )
-    return raw
+        told = msgspec.msgpack.decode(blob)
+        version = told[0] if isinstance(told, list) and told else "unknown"
+    except (msgspec.MsgspecError, ValueError):
+        version = "unknown"
+    return StateFormatError(
+        f"a user state of {len(blob)} bytes has format {version}, this program reads {_FORMAT} ({error}): run the "
+        "worker that wrote it, or rebuild the state from the log under a new RGALIGN_PREFIX"
+    )
 
 
 def by_time(item: tuple[str, Order]) -> tuple[int, str]:

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from features.events import EventKind
-from features.state import HALF_LIFE_LONG_S, HALF_LIFE_SHORT_S, UserState
-from features.windows import DAY_MS
+from features.state import UserState
+from features.windows import DAY_MS, DAY_S, HOUR_S, MINUTE_S, WEEK_S, Tally
 
 Scalar = float | int | str | None
 
@@ -49,9 +49,10 @@ USER_ACTIVITY = View(
     "shopper",
     "shopper_id",
     {
-        **{f"count_10m_{kind.value}": Dtype.FLOAT32 for kind in COUNTED},
+        **{f"count_1h_{kind.value}": Dtype.FLOAT32 for kind in COUNTED},
         **{f"count_1d_{kind.value}": Dtype.FLOAT32 for kind in COUNTED},
         **{f"last_ms_{kind.value}": Dtype.INT64 for kind in COUNTED},
+        **dict.fromkeys(("events_1m", "events_1h", "events_1d", "events_7d"), Dtype.INT64),
         "session_id": Dtype.STRING,
         "session_start_ms": Dtype.INT64,
         "session_events": Dtype.INT64,
@@ -60,7 +61,8 @@ USER_ACTIVITY = View(
         "locale": Dtype.STRING,
     },
     30 * DAY_MS,
-    "what a shopper did: decayed counts as of the row's event time, last times (0 = never), the session",
+    "what a shopper did: counts of a kind with half-lives of 1 h and 1 d as of its own last_ms (0 = never), events in "
+    "the windows of 1 min, 1 h, 1 d and 7 d up to the row's event time, the session",
 )
 ORDER_STATE = View(
     "order_state",
@@ -94,10 +96,13 @@ INTENT_STATS = View(
         "clicked": Dtype.INT64,
         "dismissed": Dtype.INT64,
         "click_rate": Dtype.FLOAT32,
+        "packed": Dtype.VECTOR,
     },
     7 * DAY_MS,
-    "how an intent fared, from one versioned snapshot of the log",
+    "how an intent fared, from one versioned snapshot of the log; packed = shown, clicked, dismissed, click_rate",
 )
+INTENT_PACKED = ("shown", "clicked", "dismissed", "click_rate")
+"""The entries of `intent_stats:packed`, f32[4]: one field an intent, for reading hundreds of intents at once."""
 
 VIEWS: dict[str, View] = {view.name: view for view in (USER_ACTIVITY, ORDER_STATE, LATENT_QUERY, INTENT_STATS)}
 
@@ -111,20 +116,32 @@ def project(prefix: str) -> str:
     return f"rgalign_{prefix.replace('-', '_')}" if prefix else "rgalign"
 
 
+_NAMES = tuple((kind.value, f"count_1h_{kind.value}", f"count_1d_{kind.value}", f"last_ms_{kind.value}")
+               for kind in COUNTED)  # fmt: skip
+_NEVER = Tally(0.0, 0.0, 0.0, 0.0, 0)
+
+
 def activity_values(state: UserState) -> dict[str, Any]:
-    """The `user_activity` row of a state, as of its newest event (`state.last_ms`)."""
-    now_ms = state.last_ms
-    return {
-        **{f"count_10m_{kind.value}": state.count(kind, HALF_LIFE_SHORT_S, now_ms) for kind in COUNTED},
-        **{f"count_1d_{kind.value}": state.count(kind, HALF_LIFE_LONG_S, now_ms) for kind in COUNTED},
-        **{f"last_ms_{kind.value}": state.last_kind_ms(kind) for kind in COUNTED},
-        "session_id": state.session_id,
-        "session_start_ms": state.session_start_ms,
-        "session_events": state.session_events,
-        "cart_quantity": state.cart_quantity,
-        "prompts_in_session": state.prompts_in_session,
-        "locale": state.locale,
-    }
+    """The `user_activity` row of a state, as of its newest event (`state.last_ms`).
+
+    An event changes the three values of its own kind, the window and session counts, and little else: a decayed count
+    is as of its kind's `last_ms`, so a reader gets the one of now as count * 2 ** (-(now_ms - last_ms) / half-life).
+    """
+    now_ms, values = state.last_ms, dict[str, Any]()
+    for kind, hour, day, last_ms in _NAMES:
+        tally = state.tallies.get(kind, _NEVER)
+        values[hour], values[day], values[last_ms] = tally.hour, tally.day, tally.last_ms
+    values["events_1m"] = state.events_within(MINUTE_S, now_ms)
+    values["events_1h"] = state.events_within(HOUR_S, now_ms)
+    values["events_1d"] = state.events_within(DAY_S, now_ms)
+    values["events_7d"] = state.events_within(WEEK_S, now_ms)
+    values["session_id"] = state.session_id
+    values["session_start_ms"] = state.session_start_ms
+    values["session_events"] = state.session_events
+    values["cart_quantity"] = state.cart_quantity
+    values["prompts_in_session"] = state.prompts_in_session
+    values["locale"] = state.locale
+    return values
 
 
 def order_values(state: UserState) -> dict[str, Any]:
@@ -137,3 +154,9 @@ def order_values(state: UserState) -> dict[str, Any]:
         "order_changed_ms": order.at_ms if order else 0,
         "delay_days": order.delay_days if order else 0.0,
     }
+
+
+def intent_values(version: str, shown: int, clicked: int, dismissed: int, click_rate: float) -> dict[str, Any]:
+    """The `intent_stats` row of one intent in a snapshot."""
+    figures = {"shown": shown, "clicked": clicked, "dismissed": dismissed, "click_rate": click_rate}
+    return {"version": version, **figures, "packed": [float(figures[name]) for name in INTENT_PACKED]}

@@ -1,12 +1,18 @@
-"""Pure functions of event time: what a count, an age or a session is, each with its equation."""
+"""Pure functions of event time: what a count, a tile, an age or a session is, each with its equation."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
+
+from msgspec import Struct
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+MINUTE_S, HOUR_S, DAY_S, WEEK_S = 60.0, 3_600.0, 86_400.0, 604_800.0
+HALF_LIVES_S = (MINUTE_S, HOUR_S, DAY_S, WEEK_S)
+"""Half-lives of the decayed counts, and the widths of the windows of tiled counts: 1 min, 1 h, 1 d, 7 d."""
 NEVER_S = -1.0
 """The age of what never happened."""
 
@@ -21,22 +27,126 @@ def decayed_count(count: float, age_s: float, half_life_s: float) -> float:
     """
     if half_life_s <= 0:
         raise ValueError(f"half_life_s is {half_life_s}, expected more than 0 seconds")
-    return float(count * 2.0 ** (-max(age_s, 0.0) / half_life_s))
+    return count * math.exp2(-max(age_s, 0.0) / half_life_s)
 
 
-def added(count: float, as_of_ms: int, at_ms: int, half_life_s: float) -> tuple[float, int]:
-    """One more event in a decayed count, in any order of arrival:  (c', as_of') with as_of' = max(as_of, at).
+class Tally(Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Decayed counts of one kind of event, one for each of `HALF_LIVES_S`, as of `last_ms`, the newest event's time."""
 
-    The older of the two sides is decayed to as_of', so the sum does not depend on the order.
+    minute: float
+    hour: float
+    day: float
+    week: float
+    last_ms: int
 
-    >>> added(1.0, as_of_ms=0, at_ms=30_000, half_life_s=30.0)
-    (1.5, 30000)
-    >>> added(1.0, as_of_ms=30_000, at_ms=0, half_life_s=30.0)
-    (1.5, 30000)
+    @classmethod
+    def first(cls, at_ms: int) -> Tally:
+        """The tally of a single event."""
+        return cls(1.0, 1.0, 1.0, 1.0, at_ms)
+
+    def plus(self, at_ms: int) -> Tally:
+        """One more event, in any order of arrival:  c' = c * 2 ** (-(as_of' - as_of) / h) + 2 ** (-(as_of' - at) / h).
+
+        as_of' = max(as_of, at): the older of the two sides is decayed, so the sum does not depend on the order.
+
+        >>> Tally.first(0).plus(60_000).minute, Tally.first(60_000).plus(0).minute
+        (1.5, 1.5)
+        """
+        age_s, exp2 = (at_ms - self.last_ms) / 1000, math.exp2
+        if age_s >= 0:
+            return Tally(
+                self.minute * exp2(-age_s / MINUTE_S) + 1.0,
+                self.hour * exp2(-age_s / HOUR_S) + 1.0,
+                self.day * exp2(-age_s / DAY_S) + 1.0,
+                self.week * exp2(-age_s / WEEK_S) + 1.0,
+                at_ms,
+            )
+        return Tally(
+            self.minute + exp2(age_s / MINUTE_S),
+            self.hour + exp2(age_s / HOUR_S),
+            self.day + exp2(age_s / DAY_S),
+            self.week + exp2(age_s / WEEK_S),
+            self.last_ms,
+        )
+
+    def count(self, half_life_s: float, now_ms: int) -> float:
+        """The count decayed to `now_ms`. Raises ValueError for a half-life that is not kept."""
+        return decayed_count(getattr(self, _half_life(half_life_s)), (now_ms - self.last_ms) / 1000, half_life_s)
+
+
+_COUNT_OF = dict(zip(HALF_LIVES_S, ("minute", "hour", "day", "week"), strict=True))
+
+
+def _half_life(half_life_s: float) -> str:
+    name = _COUNT_OF.get(half_life_s)
+    if name is None:
+        raise ValueError(f"no count with a half-life of {half_life_s} s is kept: ask for one of {HALF_LIVES_S} s")
+    return name
+
+
+class Tiling(NamedTuple):
+    """How a window is cut into tiles of event time: `kept` tiles of `width_ms`."""
+
+    width_ms: int
+    kept: int
+
+
+TILINGS: dict[float, Tiling] = {
+    MINUTE_S: Tiling(10_000, 6),
+    HOUR_S: Tiling(5 * MINUTE_MS, 12),
+    DAY_S: Tiling(HOUR_MS, 24),
+    WEEK_S: Tiling(6 * HOUR_MS, 28),
+}
+"""The tiles of each window, by its length in seconds."""
+
+
+def add_to_tile(tiles: list[int], at_ms: int, tiling: Tiling) -> None:
+    """Counts an event in its tile b = floor(at / width), in place; at most `tiling.kept` tiles stay.
+
+    `tiles` is flat and in order of time, [b, count, b', count', ...], without the empty ones. A tile that is not
+    among the `kept` newest up to the newest one's is out of the window and is dropped, whenever its events arrive:
+
+        tiles = {b: n_b : b > b_newest - kept}
+
+    >>> tiles = []
+    >>> for at_s in (5, 25, 26, 8):
+    ...     add_to_tile(tiles, 1000 * at_s, Tiling(10_000, 6))
+    >>> tiles
+    [0, 2, 2, 2]
     """
-    if at_ms >= as_of_ms:
-        return decayed_count(count, (at_ms - as_of_ms) / 1000, half_life_s) + 1.0, at_ms
-    return count + decayed_count(1.0, (as_of_ms - at_ms) / 1000, half_life_s), as_of_ms
+    tile, kept = at_ms // tiling.width_ms, tiling.kept
+    if not tiles or tile > tiles[-2]:
+        tiles += (tile, 1)
+        while tiles[0] <= tile - kept:
+            del tiles[:2]
+    elif tile == tiles[-2]:
+        tiles[-1] += 1
+    elif tile > tiles[-2] - kept:
+        _add_between(tiles, tile)
+
+
+def _add_between(tiles: list[int], tile: int) -> None:
+    place = 0
+    while tiles[place] < tile:
+        place += 2
+    if tiles[place] == tile:
+        tiles[place + 1] += 1
+    else:
+        tiles[place:place] = (tile, 1)
+
+
+def count_in_tiles(tiles: list[int], now_ms: int, tiling: Tiling) -> int:
+    """The events of the window that ends at `now_ms`, or at the newest event when that is later.
+
+        N(now) = sum of n_b over b > max(floor(now / width), b_newest) - kept
+
+    The oldest tile counts whole or not at all, so the window is between kept - 1 and kept tiles long.
+
+    >>> count_in_tiles([0, 2, 2, 2], 59_999, Tiling(10_000, 6)), count_in_tiles([0, 2, 2, 2], 60_000, Tiling(10_000, 6))
+    (4, 2)
+    """
+    oldest = now_ms // tiling.width_ms - tiling.kept
+    return sum(tiles[place + 1] for place in range(0, len(tiles), 2) if tiles[place] > oldest)
 
 
 def age_s(at_ms: int, now_ms: int, cap_s: float) -> float:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
+
+from msgspec.structs import replace
 
 from features.acceptance import accepted
 from features.contract import InvalidEvent, to_ms

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.contract import from_ms
+from features.dedupe import IDENTITY_BYTES
 from features.events import Outcome
 from features.feedback import MAX_INTENTS, MAX_SHOWN, FeedbackState, fold_outcome
 from features.state import MAX_SEEN, StateFormatError, Verdict
@@ -59,7 +60,7 @@ def test_typed_and_converted_outcomes_are_applied_and_change_only_the_ids():
     state = FeedbackState()
     assert fold_outcome(state, outcome("converted"), NOW_MS) is Verdict.APPLIED
     assert fold_outcome(state, outcome("typed_query", outcome_id="o2", text="help"), NOW_MS) is Verdict.APPLIED
-    assert (state.clicked, state.dismissed, state.shown, len(state.seen)) == ({}, {}, [], 2)
+    assert (state.clicked, state.dismissed, state.shown, len(state.seen_ids)) == ({}, {}, [], 2 * IDENTITY_BYTES)
 
 
 def test_the_state_is_bounded_and_forgets_the_oldest():
@@ -69,7 +70,7 @@ def test_the_state_is_bounded_and_forgets_the_oldest():
         fold_outcome(state, outcome("clicked", intent_id, f"c{place}"), NOW_MS + place)
         fold_outcome(state, outcome("dismissed", intent_id, f"d{place}"), NOW_MS + place)
     assert len(state.clicked) == len(state.dismissed) == MAX_INTENTS
-    assert len(state.seen) == MAX_SEEN
+    assert len(state.seen_ids) == MAX_SEEN * IDENTITY_BYTES
     assert len(state.to_bytes()) < 32 * 1024
     assert state.clicked_since(0) == {
         f"i{place}" + "x" * 55 for place in range(2 * MAX_SEEN - MAX_INTENTS, 2 * MAX_SEEN)
@@ -82,7 +83,7 @@ def test_bytes_come_back():
     assert FeedbackState.from_bytes(None) == FeedbackState()
 
 
-@pytest.mark.parametrize("blob", [b"", b"[]", b"{}", b'{"v":99}'])
+@pytest.mark.parametrize("blob", [b"", b"\x90", b"\x91\x63", b'{"v":1}'])
 def test_bytes_of_another_program_are_refused(blob):
     with pytest.raises(StateFormatError, match="RGALIGN_PREFIX"):
         FeedbackState.from_bytes(blob)

@@ -34,9 +34,9 @@ def test_the_newest_order_is_the_one_shown():
     assert values["order_changed_ms"] == NOW_MS
 
 
-def test_counts_are_as_of_the_newest_event():
+def test_counts_are_as_of_the_newest_event_of_their_kind():
     values = activity_values(folded("searched", query="parcel"))
-    assert (values["count_10m_searched"], values["last_ms_searched"]) == (1.0, NOW_MS)
+    assert (values["count_1h_searched"], values["last_ms_searched"]) == (1.0, NOW_MS)
     assert values["session_id"] == f"s{NOW_MS}"
 
 

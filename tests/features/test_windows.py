@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.windows import DAY_MS, added, age_s, decayed_count, hour_angle, is_new_session
+from features.windows import DAY_MS, MINUTE_S, Tally, age_s, decayed_count, hour_angle, is_new_session
 
 TIMES_MS = st.integers(1, 10**12)
 
@@ -27,13 +27,13 @@ def test_a_decayed_count_does_not_depend_on_the_order_of_arrival(times_ms, rando
     shuffled = random.sample(times_ms, len(times_ms))
     totals = []
     for arrived in (times_ms, shuffled):
-        count, as_of_ms = 1.0, arrived[0]
+        tally = Tally.first(arrived[0])
         for at_ms in arrived[1:]:
-            count, as_of_ms = added(count, as_of_ms, at_ms, 600)
-        assert as_of_ms == max(times_ms)
-        totals.append(count)
+            tally = tally.plus(at_ms)
+        assert tally.last_ms == max(times_ms)
+        totals.append(tally.minute)
     newest_ms = max(times_ms)
-    oracle = sum(2 ** (-(newest_ms - at_ms) / 1000 / 600) for at_ms in times_ms)
+    oracle = sum(2 ** (-(newest_ms - at_ms) / 1000 / MINUTE_S) for at_ms in times_ms)
     assert totals == pytest.approx([oracle, oracle], rel=1e-9)
 
 
