@@ -1,0 +1,117 @@
+"""The log that every arm reads: seeded shop events in sessions, 5 % of which ask for a decision, as canonical bytes.
+
+A peak of 1,000 events a second: `LIVE` shoppers are in the shop at a time, each acts every 2.4 s on average, a visit
+has 8 events on average. So a micro-batch of 500 records of one of four partitions holds about 340 different users:
+coalescing saves a third of the writes, not nearly all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from features.contract import from_ms
+from features.events import EventKind
+from training import shopping
+
+LIVE = 2_400
+VISIT_EVENTS = 8
+EVENTS_PER_S = 1_000
+VARIANTS = 40
+"""Different payloads of each kind."""
+
+QUIET: dict[EventKind, float] = {
+    EventKind.PAGE_VIEWED: 0.37, EventKind.PRODUCT_VIEWED: 0.28, EventKind.SEARCHED: 0.10, EventKind.CART_UPDATED: 0.09,
+    EventKind.CHECKOUT_STARTED: 0.03, EventKind.ORDER_PLACED: 0.03, EventKind.ORDER_STATUS_CHANGED: 0.04,
+    EventKind.ACCOUNT_CHANGED: 0.01,
+}  # fmt: skip
+TRIGGERS: dict[EventKind, float] = {
+    EventKind.HELP_PAGE_OPENED: 0.018, EventKind.CHAT_OPENED: 0.006, EventKind.PAYMENT_FAILED: 0.008,
+    EventKind.VOUCHER_REJECTED: 0.006, EventKind.PARCEL_DELAYED: 0.005, EventKind.RETURN_REQUESTED: 0.004,
+    EventKind.SIGN_IN_FAILED: 0.003,
+}  # fmt: skip
+"""The kinds that the policy answers; 5 % together. Viewed pages are none that it answers."""
+_PAGES = ("home", "category", "product", "cart")
+_TOLD = {
+    EventKind.HELP_PAGE_OPENED: {"topic": "Where is my order"},
+    EventKind.CHAT_OPENED: {"text": "is it on its way"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """`users` people. `visits`: they come in visits; else every event is of anybody, by Zipf's law if `zipf` > 0."""
+
+    users: int = 10_000
+    seed: int = 1
+    visits: bool = True
+    zipf: float = 0.0
+    name: str = "u"
+
+
+def events(traffic: Traffic, count: int, start_ms: int, first: int = 0) -> Iterator[tuple[bytes, bytes]]:
+    """`count` records (key, value) from `start_ms` on, 1 ms apart; ids begin at number `first`."""
+    rng = np.random.default_rng([traffic.seed, first])
+    drafts = _drafts(np.random.default_rng(traffic.seed))
+    kinds = list(drafts)
+    shares = np.array([{**QUIET, **TRIGGERS}[kind] for kind in kinds])
+    drawn = rng.choice(len(kinds), count, p=shares / shares.sum())
+    variants = rng.integers(VARIANTS, size=count)
+    for place, user in enumerate(_users(traffic, count, rng)):
+        kind, number = kinds[drawn[place]], first + place
+        data = drafts[kind][variants[place]]
+        if "order_id" in data:
+            data = {**data, "order_id": f"o-{user}-{number % 3}"}
+        yield record(traffic, number, int(user), kind, data, start_ms + number * 1000 // EVENTS_PER_S)
+
+
+def record(
+    traffic: Traffic, number: int, user: int, kind: EventKind, data: dict[str, object], at_ms: int
+) -> tuple[bytes, bytes]:
+    """One event as our gateway writes it: fields in the contract's order, unset ones absent."""
+    name = f"{traffic.name}{user}"
+    time = from_ms(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event = {
+        "specversion": "1.0", "id": f"{traffic.name}{traffic.seed}-{number}", "source": "/shop", "type": kind.value,
+        "time": time, "tenant": "demo", "user": name, "locale": "es" if user % 5 == 0 else "en", "data": data,
+    }  # fmt: skip
+    return f"demo:{name}".encode(), orjson.dumps(event)
+
+
+def _drafts(rng: np.random.Generator) -> dict[EventKind, list[dict[str, object]]]:
+    drafts = {
+        kind: [{**shopping.something(kind, None, "o", rng)[1], **_TOLD.get(kind, {})} for _ in range(VARIANTS)]
+        for kind in (*QUIET, *TRIGGERS)
+    }
+    drafts[EventKind.PAGE_VIEWED] = [{"page": _PAGES[place % len(_PAGES)]} for place in range(VARIANTS)]
+    drafts[EventKind.CART_UPDATED] = [{"quantity": place % 6} for place in range(VARIANTS)]
+    order = ("page", "path", "query", "text", "topic", "item_title", "category", "quantity", "amount", "currency",
+             "order_id", "order_status", "delay_days", "carrier", "method", "error", "voucher", "change")  # fmt: skip
+    return {
+        kind: [{name: told[name] for name in order if name in told} for told in some] for kind, some in drafts.items()
+    }
+
+
+def _users(traffic: Traffic, count: int, rng: np.random.Generator) -> Iterator[int]:
+    if not traffic.visits:
+        yield from _anybody(traffic, count, rng)
+        return
+    live = rng.integers(traffic.users, size=min(LIVE, traffic.users))
+    seats, ends = rng.integers(len(live), size=count), rng.random(count) < 1 / VISIT_EVENTS
+    newcomers = rng.integers(traffic.users, size=count)
+    for seat, is_last, newcomer in zip(seats, ends, newcomers, strict=True):
+        yield int(live[seat])
+        if is_last:
+            live[seat] = newcomer
+
+
+def _anybody(traffic: Traffic, count: int, rng: np.random.Generator) -> Iterator[int]:
+    if not traffic.zipf:
+        yield from rng.integers(traffic.users, size=count).tolist()
+        return
+    weights = 1.0 / np.arange(1, traffic.users + 1) ** traffic.zipf
+    ladder = np.cumsum(weights / weights.sum())
+    yield from np.minimum(np.searchsorted(ladder, rng.random(count)), traffic.users - 1).tolist()
