@@ -1,48 +1,33 @@
 """Online rows in Feast's own layout: guarded writes, and reads of all views of an entity in one round trip.
 
 A write is one single-key script. Its guard (epoch, offset) is kept per view in the same hash, so that a worker that
-lost its partition, or a batch projected twice, never puts an older row over a newer one.
+lost its partition, or a batch projected twice, never puts an older row over a newer one. A row that this process
+wrote last is written again as its changes alone, on condition that the store still has exactly that row.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
-from features.views import VIEWS, Dtype, View
+from features.columns import Rows, Selection
+from features.last_written import LastWritten, Written
+from features.redis_client import Command, exchange
+from features.row_plan import RowPlan, Values, changed
+from features.row_scripts import CHANGES_SHA, FULL_SHA, OUTRUN, SCRIPTS, TAKEN, stamp
+from features.views import VIEWS, View
 from features.windows import DAY_MS
-from features.wire import (
-    LayoutError,
-    decode_time,
-    decode_value,
-    encode_time,
-    encode_value,
-    entity_key,
-    feature_field,
-    guard_field,
-    time_field,
-)
+from features.wire import encode_time
 
 ROW_TTL_MS = 90 * DAY_MS
 """How long an entity's rows stay in the store after its last write."""
-
-_WRITE = """
-local guard = redis.call('HGET', KEYS[1], ARGV[1])
-if guard then
-  local epoch, offset = string.match(guard, '^(%d+):(%d+)$')
-  epoch, offset = tonumber(epoch), tonumber(offset)
-  local new_epoch, new_offset = tonumber(ARGV[2]), tonumber(ARGV[3])
-  if epoch > new_epoch or (epoch == new_epoch and offset > new_offset) then return 0 end
-end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3], unpack(ARGV, 5))
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return 1
-"""
-_WRITE_SHA = hashlib.sha1(_WRITE.encode(), usedforsecurity=False).hexdigest()
+REMEMBERED_ROWS = 20_000
+"""Of so many rows the last written values are kept."""
 
 
 class RowWrite(NamedTuple):
@@ -70,10 +55,15 @@ class OnlineRows:
     `redis` is a redis.asyncio client (or RedisCluster) that returns bytes and has its own timeouts.
     """
 
-    def __init__(self, redis: Any, project: str, ttl_ms: int = ROW_TTL_MS) -> None:
+    def __init__(
+        self, redis: Any, project: str, ttl_ms: int = ROW_TTL_MS, views: Iterable[View] = tuple(VIEWS.values())
+    ) -> None:
         self._redis = redis
-        self._project = project
         self._ttl_ms = ttl_ms
+        self._plans = {view.name: RowPlan(view, project) for view in views}
+        self._last = LastWritten(REMEMBERED_ROWS)
+        self._writer = int.from_bytes(os.urandom(4))
+        self._writes = count()
 
     async def write(self, view: str, key: str, values: Mapping[str, Any], at_ms: int, guard: tuple[int, int]) -> bool:
         """Writes one row; False when the store holds a row of a greater guard. See `write_many`."""
@@ -82,105 +72,122 @@ class OnlineRows:
     async def write_many(self, rows: Sequence[RowWrite]) -> list[bool]:
         """Writes rows in one round trip, each by itself; says for each whether it took effect.
 
-        Raises `LayoutError` before anything is sent when a row does not fit its view.
+        Where only changes were sent and the store had another row, a second round trip writes the whole row. Raises
+        `LayoutError` before anything is sent when a row does not fit its view.
         """
-        calls = [self._write_call(row) for row in rows]
-        if not calls:
-            return []
-        ends = await self._evaluate(calls)
-        if any(isinstance(end, NoScriptError) for end in ends):
-            await self._redis.script_load(_WRITE)
-            ends = await self._evaluate(calls)
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
-        return [end == 1 for end in ends]
+        number = next(self._writes) % 10**10
+        writes = [self._prepared(row, number) for row in rows]
+        may_compare = len({(row.view, row.key) for row in rows}) == len(rows)
+        commands = [
+            self._changes(write, write.last) if may_compare and write.last else self._full(write) for write in writes
+        ]
+        ends = await self._evaluate(commands)
+        outrun = [place for place, end in enumerate(ends) if end == OUTRUN]
+        again = await self._evaluate([self._full(writes[place]) for place in outrun])
+        for place, end in zip(outrun, again, strict=True):
+            ends[place] = end
+        for write, end in zip(writes, ends, strict=True):
+            if end == TAKEN and write.plan.is_comparable:
+                row = write.row
+                self._last.keep(row.view, row.key, Written(write.stamp, row.guard, row.at_ms, write.values))
+        return [end == TAKEN for end in ends]
 
     async def read(self, views: Sequence[str], keys: Sequence[str], now_ms: int) -> list[dict[str, ViewRow]]:
         """For each entity key its row of each view, in one round trip. All `views` must be of one entity.
 
         The views' ttl is enforced against `now_ms` (Feast does not): an expired row is missing, with its age.
         """
-        plans = [_plan(name) for name in views]
+        plans = [self._plan(name) for name in views]
         join_keys = {plan.view.join_key for plan in plans}
         if len(join_keys) != 1:
             raise ValueError(f"views {list(views)} have join keys {sorted(join_keys)}: read one entity at a time")
-        fields = [field for plan in plans for field in plan.fields]
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hmget(entity_key(plans[0].view.join_key, key, self._project), fields)
-            found = await pipe.execute() if keys else []
-        return [_rows(plans, raw, now_ms) for raw in found]
+        fields = [field for plan in plans for field in plan.read_fields]
+        replies = await self._replies([("HMGET", plans[0].key(key), *fields) for key in keys])
+        return [_view_rows(plans, raw, now_ms) for raw in replies]
 
-    def _write_call(self, row: RowWrite) -> list[Any]:
-        plan = _plan(row.view)
-        if row.values.keys() != plan.view.features.keys():
-            lacking, unknown = (
-                plan.view.features.keys() - row.values.keys(),
-                row.values.keys() - plan.view.features.keys(),
-            )
-            raise LayoutError(
-                f"a row of {row.view} lacks {sorted(lacking)} and has unknown {sorted(unknown)}: "
-                "give every feature of the view, None for a missing value"
-            )
-        epoch, offset = row.guard
-        call = [entity_key(plan.view.join_key, row.key, self._project), plan.guard, epoch, offset, self._ttl_ms]
-        for (name, dtype), field in zip(plan.view.features.items(), plan.fields[:-1], strict=True):
-            call += (field, encode_value(dtype, row.values[name]))
-        call += (plan.fields[-1], encode_time(row.at_ms))
-        return call
+    def selection(self, features: Mapping[str, Sequence[str]], widths: Mapping[str, int] | None = None) -> Selection:
+        """What to read by `read_columns`: features by view, all views of one entity; `widths` of the vectors."""
+        for view in features:
+            self._plan(view)
+        return Selection(self._plans, features, widths or {})
 
-    async def _evaluate(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for call in calls:
-                pipe.execute_command("EVALSHA", _WRITE_SHA, 1, *call)
-            ends: list[Any] = await pipe.execute(raise_on_error=False)
-        return ends
+    async def read_columns(self, wanted: Sequence[tuple[Selection, Sequence[str]]], now_ms: int) -> list[Rows]:
+        """For each selection the rows of its entity keys as columns, everything in one round trip.
+
+        As in `read` an expired row is missing. Raises `LayoutError` for stored bytes of another type.
+        """
+        commands: list[Command] = []
+        for selection, keys in wanted:
+            commands += [("HMGET", selection.key(key), *selection.fields) for key in keys]
+        replies, start, rows = await self._replies(commands), 0, []
+        for selection, keys in wanted:
+            rows.append(selection.rows(replies[start : start + len(keys)], now_ms))
+            start += len(keys)
+        return rows
+
+    def _plan(self, name: str) -> RowPlan:
+        if name not in self._plans:
+            raise ValueError(f"there is no view {name!r}; expected one of {sorted(self._plans)}")
+        return self._plans[name]
+
+    def _prepared(self, row: RowWrite, number: int) -> _Write:
+        plan = self._plan(row.view)
+        values = plan.ordered(row.values)
+        last = self._last.take(row.view, row.key)
+        if last is not None and last.guard > row.guard:
+            last = None
+        return _Write(row, plan, plan.key(row.key), values, stamp(row.guard, self._writer, number), last)
+
+    def _full(self, write: _Write) -> Command:
+        parts = write.plan.encoded(write.values, write.row.at_ms)
+        return ("EVALSHA", FULL_SHA, 1, write.key, self._ttl_ms, write.plan.stamp, write.stamp, *parts)
+
+    def _changes(self, write: _Write, last: Written) -> Command:
+        plan = write.plan
+        parts = plan.encoded_part(write.values, changed(last.values, write.values), write.row.at_ms)
+        head = ("EVALSHA", CHANGES_SHA, 1, write.key, self._ttl_ms, last.stamp, encode_time(last.at_ms))
+        return (*head, plan.stamp, write.stamp, *parts)
+
+    async def _evaluate(self, commands: Sequence[Command]) -> list[Any]:
+        ends = await exchange(self._redis, commands)
+        unknown = next((place for place, end in enumerate(ends) if isinstance(end, NoScriptError)), None)
+        if unknown is not None:  # a server forgets its scripts at a restart; from there on again, to keep the order
+            for script in SCRIPTS:
+                await self._redis.script_load(script)
+            ends[unknown:] = await exchange(self._redis, commands[unknown:])
+        return _accepted(ends)
+
+    async def _replies(self, commands: Sequence[Command]) -> list[Any]:
+        return _accepted(await exchange(self._redis, commands))
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    view: View
-    fields: list[bytes]
-    guard: bytes
-    dtypes: list[tuple[str, Dtype]]
+class _Write(NamedTuple):
+    row: RowWrite
+    plan: RowPlan
+    key: bytes
+    values: Values
+    stamp: bytes
+    last: Written | None
 
 
-_PLANS: dict[str, _Plan] = {
-    view.name: _Plan(
-        view,
-        [*(feature_field(view.name, feature) for feature in view.features), time_field(view.name)],
-        guard_field(view.name),
-        list(view.features.items()),
-    )
-    for view in VIEWS.values()
-}
+def _accepted(ends: list[Any]) -> list[Any]:
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+    return ends
 
 
-def _plan(name: str) -> _Plan:
-    if name not in _PLANS:
-        raise ValueError(f"there is no view {name!r}; expected one of {sorted(_PLANS)}")
-    return _PLANS[name]
-
-
-def _rows(plans: Sequence[_Plan], raw: Sequence[bytes | None], now_ms: int) -> dict[str, ViewRow]:
+def _view_rows(plans: Sequence[RowPlan], raw: Sequence[bytes | None], now_ms: int) -> dict[str, ViewRow]:
     rows, start = {}, 0
     for plan in plans:
-        end = start + len(plan.fields)
-        rows[plan.view.name] = _row(plan, raw[start:end], now_ms)
+        end = start + len(plan.read_fields)
+        rows[plan.view.name] = _view_row(plan, raw[start:end], now_ms)
         start = end
     return rows
 
 
-def _row(plan: _Plan, raw: Sequence[bytes | None], now_ms: int) -> ViewRow:
-    time = raw[-1]
-    if time is None:
-        return ViewRow({}, None, missing=True)
-    age_ms = max(now_ms - decode_time(time), 0)
-    if age_ms > plan.view.ttl_ms:
+def _view_row(plan: RowPlan, raw: Sequence[bytes | None], now_ms: int) -> ViewRow:
+    age_ms = plan.age_ms(raw[-1], now_ms)
+    if age_ms is None or age_ms > plan.view.ttl_ms:
         return ViewRow({}, age_ms, missing=True)
-    values = {
-        name: None if value is None else decode_value(dtype, value)
-        for (name, dtype), value in zip(plan.dtypes, raw[:-1], strict=True)
-    }
-    return ViewRow(values, age_ms, missing=False)
+    return ViewRow(plan.decoded(raw), age_ms, missing=False)

@@ -8,8 +8,10 @@ A test pins these bytes against Feast's own encoder.
 
 from __future__ import annotations
 
-import math
 import struct
+from collections.abc import Callable
+from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import mmh3
@@ -18,9 +20,15 @@ import numpy as np
 from features.views import Dtype
 
 _TAG_FLOAT32, _TAG_INT64, _TAG_STRING, _TAG_VECTOR = b"\x35", b"\x20", b"\x12", b"\x82\x01"
+_TAG_SECONDS, _TAG_NANOS = 0x08, 0x10
 _STRING_TYPE = 2
 _float = struct.Struct("<f")
+_tagged_float = struct.Struct("<Bf")
+_length = struct.Struct("<I")
 _SMALL = [bytes([number]) for number in range(0x80)]
+_SMALL_INT64 = [_TAG_INT64 + number for number in _SMALL]
+
+Encoder = Callable[[Any], bytes]
 
 
 class LayoutError(ValueError):
@@ -33,9 +41,19 @@ def entity_key(join_key: str, value: str, project: str) -> bytes:
     >>> entity_key("k", "v", "p").hex()
     '0100000002000000010000006b02000000010000007670'
     """
-    name, text = join_key.encode(), value.encode()
-    head = struct.pack("<III", 1, _STRING_TYPE, len(name))
-    return head + name + struct.pack("<II", _STRING_TYPE, len(text)) + text + project.encode()
+    return entity_keys(join_key, project)(value)
+
+
+def entity_keys(join_key: str, project: str) -> Callable[[str], bytes]:
+    """`entity_key` with all but the entity's value decided."""
+    name, tail = join_key.encode(), project.encode()
+    head = struct.pack("<III", 1, _STRING_TYPE, len(name)) + name + _length.pack(_STRING_TYPE)
+
+    def key(value: str) -> bytes:
+        text = value.encode()
+        return head + _length.pack(len(text)) + text + tail
+
+    return key
 
 
 def feature_field(view: str, feature: str) -> bytes:
@@ -48,9 +66,9 @@ def time_field(view: str) -> bytes:
     return f"_ts:{view}".encode()
 
 
-def guard_field(view: str) -> bytes:
-    """The hash field of our own write guard; Feast asks only for the fields above."""
-    return f"_guard:{view}".encode()
+def stamp_field(view: str) -> bytes:
+    """The hash field of our own write stamp, guard first; Feast asks only for the fields above."""
+    return f"_stamp:{view}".encode()
 
 
 def varint(number: int) -> bytes:
@@ -85,6 +103,7 @@ def read_varint(raw: bytes, start: int) -> tuple[int, int]:
     raise LayoutError(f"{raw[:20].hex()} has no whole varint at byte {start}: not written by Feast or by us")
 
 
+@lru_cache(4096)
 def encode_time(at_ms: int) -> bytes:
     """A protobuf Timestamp."""
     seconds, ms = divmod(at_ms, 1000)
@@ -92,56 +111,89 @@ def encode_time(at_ms: int) -> bytes:
     return out + b"\x10" + varint(ms * 1_000_000) if ms else out
 
 
+@lru_cache(4096)
 def decode_time(raw: bytes) -> int:
-    """The milliseconds of a protobuf Timestamp."""
-    at_ms = place = 0
+    """The milliseconds of a protobuf Timestamp, a moment before 1970 included."""
+    seconds = nanos = place = 0
     while place < len(raw):
         tag = raw[place]
         number, place = read_varint(raw, place + 1)
-        at_ms += number * 1000 if tag == 0x08 else number // 1_000_000
-    return at_ms
+        if tag == _TAG_SECONDS:
+            seconds = _signed(number)
+        elif tag == _TAG_NANOS:
+            nanos = number
+        else:
+            raise LayoutError(f"{raw[:20].hex()} is not a protobuf Timestamp: not written by Feast or by us")
+    return seconds * 1000 + nanos // 1_000_000
 
 
 def encode_value(dtype: Dtype, value: Any) -> bytes:
     """A serialized `feast.types.Value`; None is Feast's null. Raises `LayoutError` for a value of another type."""
-    if value is None:
-        return b""
     try:
-        if dtype is Dtype.FLOAT32:
-            return _TAG_FLOAT32 + _float.pack(_finite(value))
-        if dtype is Dtype.INT64:
-            return _TAG_INT64 + varint(_int64(value))
-        if dtype is Dtype.STRING:
-            text: bytes = value.encode()
-            return _TAG_STRING + varint(len(text)) + text
-        return _encode_vector(value)
+        return ENCODERS[dtype](value)
     except LayoutError:
         raise
     except (TypeError, ValueError, AttributeError, OverflowError, struct.error) as error:
         raise LayoutError(f"{ascii(value)[:80]} cannot be kept as {dtype.value} ({error})") from error
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
+def _encode_float32(value: Any) -> bytes:
+    if value is None:
+        return b""
+    if not isfinite(value):
         raise LayoutError(f"{value} cannot be kept as float32: only finite numbers; use None for a missing value")
-    return value
+    return _tagged_float.pack(0x35, value)
 
 
-def _int64(value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value or not -(2**63) <= value < 2**63:
-        raise LayoutError(f"{ascii(value)[:80]} cannot be kept as int64")
+def _encode_int64(value: Any) -> bytes:
+    if value is None:
+        return b""
+    number: int = value if type(value) is int else _whole(value)
+    if 0 <= number < 0x80:
+        return _SMALL_INT64[number]
+    if not -(2**63) <= number < 2**63:
+        raise LayoutError(f"{number} cannot be kept as int64: more than 64 bits")
+    return _TAG_INT64 + varint(number)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != value:
+        raise LayoutError(f"{ascii(value)[:80]} cannot be kept as int64: not a whole number")
     return int(value)
 
 
+def _encode_string(value: Any) -> bytes:
+    if value is None:
+        return b""
+    text: bytes = value.encode()
+    return _TAG_STRING + varint(len(text)) + text
+
+
 def _encode_vector(value: Any) -> bytes:
+    if value is None:
+        return b""
     vector = np.asarray(value, "<f4")
     if vector.ndim != 1 or not np.isfinite(vector).all():
         raise LayoutError(f"a vector of shape {vector.shape} cannot be kept: expected one axis of finite numbers")
-    if not len(vector):
+    return vector_head(len(vector)) + vector.tobytes()
+
+
+ENCODERS: dict[Dtype, Encoder] = {
+    Dtype.FLOAT32: _encode_float32,
+    Dtype.INT64: _encode_int64,
+    Dtype.STRING: _encode_string,
+    Dtype.VECTOR: _encode_vector,
+}
+"""How each type is encoded; unlike `encode_value` these may raise any error for a value of another type."""
+
+
+@lru_cache(256)
+def vector_head(width: int) -> bytes:
+    """The bytes before the 4 * `width` bytes of a vector's numbers."""
+    if not width:
         return _TAG_VECTOR + b"\x00"
-    packed: bytes = vector.tobytes()
-    inner = b"\x0a" + varint(len(packed))
-    return b"".join((_TAG_VECTOR, varint(len(inner) + len(packed)), inner, packed))
+    inner = b"\x0a" + varint(4 * width)
+    return _TAG_VECTOR + varint(len(inner) + 4 * width) + inner
 
 
 def decode_value(dtype: Dtype, raw: bytes) -> Any:
@@ -151,8 +203,7 @@ def decode_value(dtype: Dtype, raw: bytes) -> Any:
     if dtype is Dtype.FLOAT32 and raw[:1] == _TAG_FLOAT32:
         return _float.unpack_from(raw, 1)[0]
     if dtype is Dtype.INT64 and raw[:1] == _TAG_INT64:
-        number = read_varint(raw, 1)[0]
-        return number - 2**64 if number >= 2**63 else number
+        return _signed(read_varint(raw, 1)[0])
     if dtype is Dtype.STRING and raw[:1] == _TAG_STRING:
         return raw[read_varint(raw, 1)[1] :].decode()
     if dtype is Dtype.VECTOR and raw[:2] == _TAG_VECTOR:
@@ -161,6 +212,10 @@ def decode_value(dtype: Dtype, raw: bytes) -> Any:
         f"stored bytes {raw[:8].hex()} are not a {dtype.value}: the view's type changed under a filled store; "
         "give the view a new name, or clear the project's rows"
     )
+
+
+def _signed(number: int) -> int:
+    return number - 2**64 if number >= 2**63 else number
 
 
 def _decode_vector(raw: bytes) -> Any:
