@@ -13,6 +13,7 @@ from rich.table import Table
 from deploy.log_reader import whole_topic
 from features.contract import InvalidEvent, parse
 from features.events import DeadLetter, Outcome, UserEvent
+from features.kafka_client import open_kafka
 from features.settings import Connections
 from stream.dead_letters import letter_of
 from stream.topics import EVENTS, EVENTS_DLQ, OUTCOMES, OUTCOMES_DLQ, Topic
@@ -73,7 +74,7 @@ def redrive(connections: Connections, origin: str, fixed: bytes | None) -> str:
     contract = next(contract for topic, _, contract in _QUEUES if connections.named(topic.name) == dead.letter.topic)
     value = dead.value if fixed is None else fixed
     message = _valid(contract, value, origin)
-    producer = KafkaProducer(bootstrap_servers=connections.kafka_url, acks="all")
+    producer = open_kafka(KafkaProducer, connections, acks="all")
     try:
         sent = producer.send(dead.letter.topic, key=message.key.encode(), value=value).get(timeout=30)
     finally:

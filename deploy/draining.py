@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from redis.asyncio import Redis
-
 from deploy.log_reader import open_consumer, spans
 from features.ledger import Counts, Ledger
+from features.redis_client import open_redis
 from features.settings import Connections
 from stream.topics import EVENTS, OUTCOMES, Topic
 
@@ -34,7 +33,7 @@ def ledger_counts(connections: Connections, topic: Topic) -> Counts:
     partitions = range(len(_ends(connections, topic)))
 
     async def _totals() -> Counts:
-        async with Redis.from_url(connections.redis_url) as redis:
+        async with open_redis(connections) as redis:
             return await Ledger(redis, connections.named(topic.name), connections.prefix).totals(partitions)
 
     return asyncio.run(_totals())
@@ -50,6 +49,6 @@ def _ends(connections: Connections, topic: Topic) -> dict[int, int]:
 
 async def _unapplied(connections: Connections, topic: Topic, ends: dict[int, int]) -> int:
     """Records below the ends that the ledger has not applied."""
-    async with Redis.from_url(connections.redis_url) as redis:
+    async with open_redis(connections) as redis:
         ledger = Ledger(redis, connections.named(topic.name), connections.prefix)
         return sum([max(end - 1 - await ledger.applied(partition), 0) for partition, end in ends.items()])

@@ -7,6 +7,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
+from features.kafka_client import open_kafka
 from features.settings import Connections
 
 BOOTSTRAP_MS = 5000
@@ -15,12 +16,13 @@ MAX_EMPTY_POLLS = 10
 
 
 def open_consumer(connections: Connections) -> KafkaConsumer:
-    """A consumer outside every group that commits nothing. Raises ConnectionError with what to set."""
+    """A consumer outside every group that commits nothing. Raises ConnectionError, or `AccessRefused`, with what to set."""
     from kafka.errors import KafkaError
 
     try:
-        return KafkaConsumer(
-            bootstrap_servers=connections.kafka_url,
+        return open_kafka(
+            KafkaConsumer,
+            connections,
             bootstrap_timeout_ms=BOOTSTRAP_MS,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from kafka import KafkaProducer
-from redis.asyncio import Redis
 
 from deploy.log_reader import whole_topic
 from features.contract import Contract, parse
 from features.events import IntentChange, ModelRelease
+from features.kafka_client import open_kafka
 from features.knowledge import KnowledgeBase, changes, diff
 from features.querycache import QueryCache
+from features.redis_client import open_redis
 from features.settings import Connections
 from stream import topics
 
@@ -52,7 +53,7 @@ class Released:
 
 def publish(connections: Connections, topic: topics.Topic, messages: Iterable[tuple[str, Contract | None]]) -> int:
     """Sends keyed messages (None is a tombstone) and waits for all acknowledgements; returns how many."""
-    producer = KafkaProducer(bootstrap_servers=connections.kafka_url, acks="all")
+    producer = open_kafka(KafkaProducer, connections, acks="all")
     try:
         sent = [
             producer.send(connections.named(topic.name), key=key.encode(), value=message and message.to_json())
@@ -171,5 +172,5 @@ def _wait_until_warm(
 
 
 async def _ready_share(connections: Connections, space_id: str) -> float | None:
-    async with Redis.from_url(connections.redis_url) as redis:
+    async with open_redis(connections) as redis:
         return await QueryCache(redis, connections).ready(space_id)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from redis.asyncio import Redis
 
 from deploy import figures
 from deploy.building import Material, checkpoint_path, train_and_publish
@@ -28,6 +27,7 @@ from export.session import Ranker
 from features.adapter import Adapter
 from features.contract import to_ms
 from features.querycache import QueryCache
+from features.redis_client import open_redis
 from features.settings import Connections
 from features.vectors import ensure_intent_vectors
 from training import replay as log
@@ -206,7 +206,7 @@ def _gather(
 async def _states(
     connections: Connections, base_id: str, hashes: list[str], width: int
 ) -> dict[str, NDArray[np.float32]]:
-    async with Redis.from_url(connections.redis_url) as redis:
+    async with open_redis(connections) as redis:
         found = await QueryCache(redis, connections).read_base(base_id, hashes, width)
     return {name: state for name, state in zip(hashes, found, strict=True) if state is not None}
 

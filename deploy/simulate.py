@@ -20,7 +20,9 @@ from aiokafka import AIOKafkaConsumer
 from features.contract import InvalidEvent, parse
 from features.events import Decision, Outcome, UserEvent
 from features.knowledge import load
+from features.kafka_client import aiokafka_arguments
 from features.settings import Connections
+from stream.connecting import started
 from stream.topics import DECISIONS
 from training.traffic import LiveShopper, arrivals
 from training.world import Session, World, load_phrases
@@ -171,12 +173,12 @@ class Crowd:
         """Receives every decision from now on and lets the shopper it is for answer."""
         consumer = AIOKafkaConsumer(
             self._connections.named(DECISIONS.name),
-            bootstrap_servers=self._connections.kafka_url,
+            **aiokafka_arguments(self._connections),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="latest",
         )
-        await consumer.start()
+        await started(consumer, self._connections)
         try:
             async for record in consumer:
                 try:

@@ -14,7 +14,7 @@ from deploy.ports import free_port
 from deploy.publishing import publish_knowledge, release
 from deploy.supervise import Child, Listener
 from features.knowledge import load
-from features.settings import Connections
+from features.settings import WITHOUT_SECURITY, Connections
 from stream import topics
 
 PARTITIONS = 4
@@ -68,6 +68,7 @@ class Stack:
     def connections(self) -> Connections:
         """The addresses of this stack's services."""
         return Connections(
+            **WITHOUT_SECURITY,
             kafka_url=self.services.kafka_url,
             redis_url=self.services.redis_url,
             cache=self.cache,

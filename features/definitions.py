@@ -6,6 +6,7 @@ Feast is imported inside the functions: it takes seconds, and nothing on the ser
 from __future__ import annotations
 
 import importlib
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -44,6 +45,12 @@ def connection_string(redis_url: str) -> str:
     'shop:6380,db=2,username=worker,password=s3cret'
     >>> connection_string("rediss://shop")
     'shop:6379,db=0,ssl=true'
+
+    Its query names the TLS files, as `Connections.redis_address` does. A value that Feast would read as a number, or
+    cut at its comma, is put as a JSON string, which Feast takes apart again.
+
+    >>> connection_string("rediss://:a,b@shop?ssl_ca_certs=%2Fetc%2Fca.pem")
+    'shop:6379,db=0,password="a\\\\u002cb",ssl=true,ssl_ca_certs=/etc/ca.pem'
     """
     address = urlsplit(redis_url)
     if address.scheme not in {"redis", "rediss"}:
@@ -51,12 +58,23 @@ def connection_string(redis_url: str) -> str:
     query = dict(parse_qsl(address.query))
     told = {
         "db": address.path.strip("/") or query.get("db", "0"),
-        "username": unquote(address.username or ""),
-        "password": unquote(address.password or ""),
+        "username": _quoted(unquote(address.username or "")),
+        "password": _quoted(unquote(address.password or "")),
         "ssl": "true" if address.scheme == "rediss" else "",
+        **{name: _quoted(value) for name, value in query.items() if name.startswith("ssl_")},
     }
     parts = [f"{name}={value}" for name, value in told.items() if value]
     return ",".join([f"{address.hostname or '127.0.0.1'}:{address.port or 6379}", *parts])
+
+
+def _quoted(value: str) -> str:
+    """Feast splits at commas, then reads what is JSON as JSON; other text stays."""
+    try:
+        json.loads(value)
+    except json.JSONDecodeError:
+        if "," not in value:
+            return value
+    return json.dumps(value).replace(",", "\\u002c") if value else ""
 
 
 def configuration(registry_path: Path, project: str, redis_url: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from features.contract import from_ms
+from features.kafka_client import open_kafka
 from features.settings import Connections
 from training.log_files import ReplayError, Source
 from training.window import TOPICS, Window
@@ -109,8 +110,9 @@ def _consumer(connections: Connections, deadline_s: float) -> KafkaConsumer:
             raise ReplayError(_away(connections, deadline_s))
         time.sleep(0.1)
     try:
-        return KafkaConsumer(
-            bootstrap_servers=servers,
+        return open_kafka(
+            KafkaConsumer,
+            connections,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",  # a reader that retention overtakes must say so, never jump ahead
