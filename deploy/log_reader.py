@@ -16,7 +16,7 @@ MAX_EMPTY_POLLS = 10
 
 
 def open_consumer(connections: Connections) -> KafkaConsumer:
-    """A consumer outside every group that commits nothing. Raises ConnectionError, or `AccessRefused`, with what to set."""
+    """A consumer outside every group that commits nothing. Raises ConnectionError or `AccessRefused`: what to set."""
     from kafka.errors import KafkaError
 
     try:

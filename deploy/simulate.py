@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaConsumer
 
 from features.contract import InvalidEvent, parse
 from features.events import Decision, Outcome, UserEvent
-from features.knowledge import load
 from features.kafka_client import aiokafka_arguments
+from features.knowledge import load
 from features.settings import Connections
 from stream.connecting import started
 from stream.topics import DECISIONS

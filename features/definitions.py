@@ -39,7 +39,7 @@ def import_feast() -> Any:
 
 
 def connection_string(redis_url: str) -> str:
-    """A redis:// or rediss:// address in Feast's own form.
+    r"""A redis:// or rediss:// address in Feast's own form.
 
     >>> connection_string("redis://worker:s3cret@shop:6380/2")
     'shop:6380,db=2,username=worker,password=s3cret'
@@ -50,7 +50,7 @@ def connection_string(redis_url: str) -> str:
     cut at its comma, is put as a JSON string, which Feast takes apart again.
 
     >>> connection_string("rediss://:a,b@shop?ssl_ca_certs=%2Fetc%2Fca.pem")
-    'shop:6379,db=0,password="a\\\\u002cb",ssl=true,ssl_ca_certs=/etc/ca.pem'
+    'shop:6379,db=0,password="a\\u002cb",ssl=true,ssl_ca_certs=/etc/ca.pem'
     """
     address = urlsplit(redis_url)
     if address.scheme not in {"redis", "rediss"}:
