@@ -21,7 +21,7 @@ from features.events import Decision, IntentStats, Outcome
 from features.redis_client import open_redis
 from features.settings import Connections
 from features.store import OnlineRows, RowWrite
-from features.views import INTENT_STATS, project
+from features.views import INTENT_STATS, intent_values, project
 from features.windows import DAY_MS
 from stream import topics
 from training.intent_stats import LATENESS_MS, WINDOW_MS, Snapshot, Tiles, closable_until_ms
@@ -127,7 +127,7 @@ async def write_rows(connections: Connections, snapshot: Snapshot) -> int:
 
 def row_values(stats: IntentStats) -> dict[str, Any]:
     """The `intent_stats` row of an intent."""
-    return {name: getattr(stats, name) for name in INTENT_STATS.features}
+    return intent_values(stats.version, stats.shown, stats.clicked, stats.dismissed, stats.click_rate)
 
 
 def _live(connections: Connections) -> dict[str, IntentStats]:

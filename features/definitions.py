@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import yaml
 
+from features.served import SERVED_ROW
 from features.views import INTENT_STATS, LATENT_QUERY, ORDER_STATE, USER_ACTIVITY, VIEWS, Dtype, View
 
 FEATURE_SERVICE = "qerec_v0"
@@ -114,7 +115,7 @@ def apply(registry_path: Path, project: str, redis_url: str, offline_dir: Path) 
     `offline_dir` gets one folder a view, to be filled with dt=YYYY-MM-DD folders of Parquet files.
     """
     registry_path.parent.mkdir(parents=True, exist_ok=True)
-    for view in VIEWS.values():
+    for view in (*VIEWS.values(), SERVED_ROW):
         (offline_dir / view.name).mkdir(parents=True, exist_ok=True)
     store = open_store(registry_path, project, redis_url)
     store.apply(definitions(offline_dir))
@@ -122,7 +123,7 @@ def apply(registry_path: Path, project: str, redis_url: str, offline_dir: Path) 
 
 
 def definitions(offline_dir: Path) -> list[Any]:
-    """Every Feast object of ours: two entities, a push source and a view per row of `VIEWS`, one feature service."""
+    """Every Feast object of ours: two entities, push source and view per row of `VIEWS` and `SERVED_ROW`, a service."""
     feast = import_feast()
     entities = {
         view.entity: feast.Entity(name=view.entity, join_keys=[view.join_key], value_type=feast.ValueType.STRING)
@@ -130,10 +131,11 @@ def definitions(offline_dir: Path) -> list[Any]:
     }
     views = {view.name: _feature_view(view, entities[view.entity], offline_dir) for view in VIEWS.values()}
     service = feast.FeatureService(name=FEATURE_SERVICE, features=[views[view.name] for view in _SERVED])
-    return [*entities.values(), *views.values(), service]
+    served = _feature_view(SERVED_ROW, entities[SERVED_ROW.entity], offline_dir, is_online=False)
+    return [*entities.values(), *views.values(), served, service]
 
 
-def _feature_view(view: View, entity: Any, offline_dir: Path) -> Any:
+def _feature_view(view: View, entity: Any, offline_dir: Path, *, is_online: bool = True) -> Any:
     feast, of = import_feast(), importlib.import_module("feast.types")
     types: dict[Dtype, Any] = {
         Dtype.FLOAT32: of.Float32,
@@ -157,6 +159,6 @@ def _feature_view(view: View, entity: Any, offline_dir: Path) -> Any:
         ],
         source=feast.PushSource(name=f"{view.name}_push", batch_source=history),
         ttl=timedelta(milliseconds=view.ttl_ms),
-        online=True,
+        online=is_online,
         description=view.purpose,
     )

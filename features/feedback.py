@@ -59,9 +59,6 @@ class FeedbackState(Struct, array_like=True, gc=False, tag=_FORMAT, forbid_unkno
         return sum(at_ms >= since_ms for at_ms in self.shown)
 
 
-_FIELDS = tuple(FeedbackState.__slots__)
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FeedbackState).decode
 

@@ -31,6 +31,7 @@ class Served:
     is_show: bool
     feedback_offset: int | None
     schema: str
+    model: str
     intent_stats: str
     features_json: bytes
 
@@ -125,6 +126,7 @@ def _served(decision: Decision) -> Served:
         is_show=decision.decision == "show",
         feedback_offset=decision.feedback_offset,
         schema=decision.versions.features,
+        model=decision.versions.model,
         intent_stats=decision.versions.intent_stats,
         features_json=orjson.dumps(decision.features.model_dump()),
     )

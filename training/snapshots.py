@@ -37,6 +37,13 @@ def recomputed_snapshots(root: Path, tenant: str, untils_ms: Iterable[int]) -> d
     return found
 
 
+def founded(root: Path, tenant: str, versions: Collection[str]) -> list[Snapshot]:
+    """The snapshots of those of `versions` that the log leads to, oldest first."""
+    untils = [found for version in versions if (found := _until(version)) is not None]
+    again = recomputed_snapshots(root, tenant, untils)
+    return [snapshot for snapshot in again.values() if snapshot.version in versions]
+
+
 def unfounded(root: Path, tenant: str, versions: Collection[str]) -> dict[str, str]:
     """Those of `versions` that the log does not lead to, with what it leads to instead.
 
