@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from deploy.jars import JarsRejected, folder, verify
-from deploy.probes import kafka_answers
 from deploy.runtimes import JAVA_AT_LEAST, JavaNotFound, ValkeyNotFound, find_java, find_redis, java_version
+from features.access import AccessRefused
 from features.settings import Connections
 
 PYTHONS = ((3, 11), (3, 12))
@@ -108,15 +110,22 @@ def disk(cache: Path) -> Check:
 
 
 def services(connections: Connections) -> Iterator[Check]:
-    """Kafka and Redis answer, asked only when the environment names them; otherwise they are embedded."""
+    """Kafka and Redis answer and let us in, asked only when the environment names them; else they are embedded."""
+    from features import kafka_access, redis_access
+    from features.kafka_client import aiokafka_arguments
+
     if "KAFKA_URL" in os.environ:
-        answers = any(kafka_answers(*_address(server)) for server in connections.kafka_url.split(","))
-        yield Check("Kafka", answers, connections.kafka_url, "start it, or unset KAFKA_URL to embed one")
+        found = f"{connections.kafka_url} ({connections.kafka_security_protocol})"
+        yield _service("Kafka", found, lambda: kafka_access.is_admitted(aiokafka_arguments(connections)))
     if "REDIS_URL" in os.environ:
-        answers = _redis_answers(connections.redis_url)
-        yield Check(
-            "Redis", answers, connections.redis_url.rpartition("@")[2], "start it, or unset REDIS_URL to embed one"
-        )
+        yield _service("Redis", connections.redis_place, lambda: redis_access.is_admitted(connections))
+
+
+def _service(name: str, found: str, ask: Callable[[], Coroutine[Any, Any, bool]]) -> Check:
+    try:
+        return Check(name, asyncio.run(ask()), found, f"start it, or unset {name.upper()}_URL to embed one")
+    except AccessRefused as refusal:
+        return Check(name, ok=False, found=found, advice=str(refusal))
 
 
 def gpu() -> Iterator[Check]:
@@ -126,21 +135,6 @@ def gpu() -> Iterator[Check]:
     providers = runtime.get_available_providers()
     advice = "install an NVIDIA driver for CUDA 13, or rm -rf .venv && make install"
     yield Check("CUDA provider", "CUDAExecutionProvider" in providers, ", ".join(providers), advice)
-
-
-def _address(server: str) -> tuple[str, int]:
-    host, _, port = server.rpartition(":")
-    return host, int(port)
-
-
-def _redis_answers(url: str) -> bool:
-    import redis
-
-    try:
-        with redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False
 
 
 def _installed(package: str) -> str | None:

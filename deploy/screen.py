@@ -32,6 +32,11 @@ def explain(error: Exception) -> str:
     >>> explain(ValueError("found 3 partitions, expected 4"))
     'rgalign: found 3 partitions, expected 4'
     """
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):  # its own text shows types and addresses of pages
+        faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors(include_input=False)]
+        return "rgalign: " + "; ".join(f"{at}: {why}" if at else why for at, why in faults).replace("Value error, ", "")
     return f"rgalign: {error}"
 
 
