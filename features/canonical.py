@@ -9,6 +9,7 @@ in UTC ending in Z with at most 6 digits of a second. None means "let the contra
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
@@ -20,20 +21,24 @@ from features.contract import EARLIEST, LATEST, Identifier, Locale, LongText, Sh
 from features.events import KINDS, MAX_EVENT_BYTES, REQUIRED, EventKind, OrderStatus, PageClass, UserEvent
 
 _SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-"""What the contract strips from both ends of a text (Unicode's White_Space)."""
+"""What the contract strips from both ends of a text (Unicode's White_Space), as a class of a pattern."""
 
 
-def _bounds(contract_type: Any) -> Meta:
-    """A contract's text constraints, in msgspec's words: patterns searched by Python, ends spelt out."""
-    told = next(note for note in get_args(contract_type) if isinstance(note, StringConstraints))
-    if told.strip_whitespace:
-        return Meta(pattern=rf"\A(?![{_SPACE}])(?s:.*)(?<![{_SPACE}])\Z", max_length=told.max_length)
-    pattern = str(told.pattern)
-    return Meta(pattern=rf"\A{pattern.removeprefix('^').removesuffix('$')}\Z")
+def _told(contract_type: Any) -> StringConstraints:
+    return next(note for note in get_args(contract_type) if isinstance(note, StringConstraints))
 
 
-_Identifier = Annotated[str, _bounds(Identifier)]
-_Short = Annotated[str, _bounds(ShortText)]
+def _pattern(contract_type: Any) -> str:
+    """A contract's pattern without its ends."""
+    return str(_told(contract_type).pattern).removeprefix("^").removesuffix("$")
+
+
+def _stripped(contract_type: Any) -> Meta:
+    """The bounds of a text that the contract would leave as it is."""
+    return Meta(pattern=rf"\A(?![{_SPACE}])(?s:.*)(?<![{_SPACE}])\Z", max_length=_told(contract_type).max_length)
+
+
+_Short = Annotated[str, _stripped(ShortText)]
 
 
 class CanonicalData(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -42,14 +47,14 @@ class CanonicalData(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     page: PageClass | None = None
     path: Annotated[str, Meta(max_length=500)] | None = None
     query: _Short | None = None
-    text: Annotated[str, _bounds(LongText)] | None = None
+    text: Annotated[str, _stripped(LongText)] | None = None
     topic: _Short | None = None
     item_title: _Short | None = None
     category: _Short | None = None
     quantity: Annotated[int, Meta(ge=0, le=10_000)] | None = None
     amount: Annotated[float, Meta(ge=0, le=10_000_000)] | None = None
     currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")] | None = None
-    order_id: _Identifier | None = None
+    order_id: Annotated[str, Meta(pattern=rf"\A{_pattern(Identifier)}\Z")] | None = None
     order_status: OrderStatus | None = None
     delay_days: Annotated[float, Meta(ge=0, le=365)] | None = None
     carrier: _Short | None = None
@@ -63,15 +68,19 @@ _NOTHING_TOLD = CanonicalData()
 
 
 class _Wire(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    id: _Identifier
-    type: Annotated[str, _bounds(Slug)]
+    id: str
+    type: str
     time: Raw
-    user: Annotated[str, _bounds(User)]
+    user: str
     specversion: Literal["1.0"] = "1.0"
     source: Annotated[str, Meta(max_length=200)] = "/shop"
-    tenant: Annotated[str, _bounds(Tenant)] = "demo"
-    locale: Annotated[str, _bounds(Locale)] = "en"
+    tenant: str = "demo"
+    locale: str = "en"
     data: CanonicalData = _NOTHING_TOLD
+
+
+_has_valid_names = re.compile(" ".join(map(_pattern, (Tenant, User, Identifier, Slug, Locale)))).fullmatch
+"""Tenant, user, id, type and locale in one search: none of them may hold a blank, so they cannot run together."""
 
 
 class CanonicalEvent(Struct, frozen=True, gc=False):
@@ -110,11 +119,13 @@ def canonical_event(raw: bytes) -> CanonicalEvent | None:
         return None
     if len(written) > _LONGEST_TIME or written[-2:] != b'Z"' or not EARLIEST <= time <= LATEST:
         return None
-    data, kind = wire.data, KINDS.get(wire.type, EventKind.OTHER)
+    tenant, user, event_id, told = wire.tenant, wire.user, wire.id, wire.type
+    if _has_valid_names(f"{tenant} {user} {event_id} {told} {wire.locale}") is None:
+        return None
+    kind = KINDS.get(told, EventKind.OTHER)
     for name in REQUIRED.get(kind, ()):
-        if getattr(data, name) is None:
+        if getattr(wire.data, name) is None:
             return None
     return CanonicalEvent(
-        wire.id, wire.source, wire.type, kind, time, to_ms(time), wire.tenant, wire.user, f"{wire.tenant}:{wire.user}",
-        wire.locale, data,
-    )  # fmt: skip
+        event_id, wire.source, told, kind, time, to_ms(time), tenant, user, f"{tenant}:{user}", wire.locale, wire.data
+    )

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from features.canonical import ShopperEvent
 from features.contract import Locale
-from features.events import EventKind, OrderStatus, UserEvent
+from features.events import EventKind, OrderStatus
 from features.knowledge import Intent
 from features.state import Order, UserState
 
@@ -124,7 +125,7 @@ def _sentence(told: _Told) -> str:
     return f"{told.words} '{clean(told.quotes[0])}'" if told.quotes else told.words
 
 
-def is_telling(event: UserEvent) -> bool:
+def is_telling(event: ShopperEvent) -> bool:
     """Whether an event can change what a prompt means: views of pages and items, and the cart, cannot without words."""
     return event.kind not in _QUIET or bool(event.data.query or event.data.topic or event.data.text)
 
