@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaProducer
-from redis.asyncio import Redis
 
 from deploy.log_reader import whole_topic
 from deploy.publishing import publish_knowledge, release
@@ -25,7 +24,9 @@ from export.registry import Registry
 from features import knowledge
 from features.contract import parse
 from features.events import Decision, EventData, Outcome, UserEvent
+from features.kafka_client import open_kafka
 from features.ledger import Counts, Ledger
+from features.redis_client import open_redis
 from features.settings import Connections
 from stream import topics
 
@@ -58,7 +59,7 @@ def event(number: int, user: str = "u1", kind: str = "help_page_opened", **data:
 
 def send(connections: Connections, messages: Sequence[UserEvent | Outcome | tuple[bytes, bytes]]) -> None:
     """Appends events, outcomes or raw (key, value) pairs of the event topic, and waits for their acknowledgement."""
-    producer = KafkaProducer(bootstrap_servers=connections.kafka_url, acks="all", linger_ms=5)
+    producer = open_kafka(KafkaProducer, connections, acks="all", linger_ms=5)
     for message in messages:
         topic = topics.OUTCOMES if isinstance(message, Outcome) else topics.EVENTS
         key, value = message if isinstance(message, tuple) else (message.key.encode(), message.to_json())
@@ -71,7 +72,7 @@ def totals(connections: Connections, topic: topics.Topic = topics.EVENTS) -> Cou
     """The ledger's counts of a topic."""
 
     async def read() -> Counts:
-        async with Redis.from_url(connections.redis_url) as redis:
+        async with open_redis(connections) as redis:
             return await Ledger(redis, connections.named(topic.name), connections.prefix).totals(range(4))
 
     return asyncio.run(read())
@@ -101,10 +102,7 @@ class WorkerProcess:
     def __init__(self, connections: Connections, log: Path, health_port: int = 0, **settings: str) -> None:
         env = {
             **os.environ,
-            "KAFKA_URL": connections.kafka_url,
-            "REDIS_URL": connections.redis_url,
-            "RGALIGN_PREFIX": connections.prefix,
-            "RGALIGN_REGISTRY": str(connections.registry),
+            **connections.environment(),
             "RGALIGN_SESSION_TIMEOUT_S": "6",
             "RGALIGN_HEALTH_PORT": str(health_port),
             "OMP_NUM_THREADS": "1",
