@@ -33,6 +33,7 @@ from stream.follower import Follower
 from stream.hot_intents import HotIntents
 from stream.hot_swap import BundleSlot, LiveKnowledge
 from stream.lag import Lag, behind
+from stream.live_stats import LiveStatistics
 from stream.outbox import Outbox
 from stream.pipeline import EventLine, Names
 from stream.policy import PolicySettings
@@ -83,6 +84,7 @@ class Worker:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="rank")
         self.models = BundleSlot(connections.tenant)
         self.knowledge = LiveKnowledge(connections.tenant)
+        self.statistics = LiveStatistics(connections.tenant)
         self.redis: Any = open_redis(connections)
         self.outbox = Outbox(connections)
         self.hot_intents = HotIntents(
@@ -122,6 +124,7 @@ class Worker:
             ranking=Ranking(QueryCache(self.redis, self._connections), rows, self._executor, self._clock),
             models=self.models,
             knowledge=self.knowledge,
+            statistics=self.statistics,
             clock=self._clock,
             patience_s=self._settings.store_patience_s,
         )
@@ -168,10 +171,11 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
-        """Follows the knowledge base and the models; goes on once both were read to their ends."""
+        """Follows knowledge base, models and intent statistics; goes on once all were read to their ends."""
         followers = [
             Follower(self._connections, self._named(topics.KB), self.knowledge.apply),
             Follower(self._connections, self._named(topics.MODELS), self.models.apply),
+            Follower(self._connections, self._named(topics.INTENT_STATS), self.statistics.apply),
         ]
         tasks = [self._watched(follower.run(), f"follower{place}") for place, follower in enumerate(followers)]
         try:

@@ -26,11 +26,12 @@ def decision_id(topic: str, partition: int, offset: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the triggers of a batch stand, and the wall clock of their decisions in ms."""
+    """Where the triggers of a batch stand, the wall clock of their decisions in ms, and the statistics in force."""
 
     topic: str
     partition: int
     made_ms: int
+    intent_stats: str
 
 
 def decide(trigger: Trigger, scored: Scored, serving: Serving, policy: PolicySettings, place: Place) -> Decision:
@@ -57,7 +58,7 @@ def decide(trigger: Trigger, scored: Scored, serving: Serving, policy: PolicySet
             intent_ids=[ids[int(i)] for i in able], scores=[round(float(scored.scores[i]), 6) for i in able]
         ),
         excluded=_excluded(able, ids, excluded),
-        versions=_versions(serving.ranker.version, serving.kb.version, policy),
+        versions=_versions(serving.ranker.version, serving.kb.version, policy, place),
         embedding=scored.embedding,
         degraded=list(scored.degraded),
     )
@@ -75,7 +76,7 @@ def decide_without_model(
         prompts=[],
         candidates=Candidates(intent_ids=[], scores=[]),
         excluded=[],
-        versions=_versions(NO_MODEL, kb_version, policy),
+        versions=_versions(NO_MODEL, kb_version, policy, place),
         embedding=QueryEmbedding(state="null", space_id=NO_MODEL, state_hash=trigger.state_hash),
         degraded=[degraded],
     )
@@ -116,6 +117,7 @@ def _decision(
         trigger_event=event.id,
         trigger_type=event.type,
         trigger_offset=origin(place.topic, place.partition, offset),
+        feedback_offset=trigger.feedback_offset,
         latency_ms=max(place.made_ms - trigger.record.timestamp_ms, 0),
     )
 
@@ -144,5 +146,5 @@ def _excluded(able: NDArray[np.int64], ids: Sequence[str], reasons: dict[str, st
     return [Excluded.model_validate({"intent_id": i, "reason": reasons[i]}) for i in found]
 
 
-def _versions(model: str, kb: str, policy: PolicySettings) -> Versions:
-    return Versions(model=model, kb=kb, features=fingerprint(), policy=policy.version)
+def _versions(model: str, kb: str, policy: PolicySettings, place: Place) -> Versions:
+    return Versions(model=model, kb=kb, features=fingerprint(), policy=policy.version, intent_stats=place.intent_stats)

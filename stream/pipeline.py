@@ -26,6 +26,7 @@ from stream.dead_letters import DeadLetters
 from stream.decoding import Decoded, Item, decode
 from stream.fence import Fence
 from stream.hot_swap import BundleSlot, LiveKnowledge
+from stream.live_stats import LiveStatistics
 from stream.outbox import Outbox
 from stream.policy import PolicySettings
 from stream.projection import Projection
@@ -83,6 +84,7 @@ class EventLine:
         ranking: Ranking,
         models: BundleSlot,
         knowledge: LiveKnowledge,
+        statistics: LiveStatistics,
         clock: Callable[[], int],
         patience_s: float,
     ) -> None:
@@ -97,6 +99,7 @@ class EventLine:
         self._ranking = ranking
         self._models = models
         self._knowledge = knowledge
+        self._statistics = statistics
         self._clock = clock
 
     async def process(self, batch: Batch) -> None:
@@ -200,15 +203,18 @@ class EventLine:
         except RankingFailed as error:
             log.error("ranking_failed", at=origin(batch.topic, batch.partition, batch.first), error=str(error))
             return self._silences(batch, triggers, "ranking_failed")
-        place = deciding.Place(batch.topic, batch.partition, self._clock())
+        place = self._place(batch)
         with stage("decide"):
             return [
                 deciding.decide(trigger, score, serving, self._policy, place)
                 for trigger, score in zip(triggers, scored, strict=True)
             ]
 
+    def _place(self, batch: Batch) -> deciding.Place:
+        return deciding.Place(batch.topic, batch.partition, self._clock(), self._statistics.version)
+
     def _silences(self, batch: Batch, triggers: list[Trigger], degraded: str) -> list[Decision]:
-        place = deciding.Place(batch.topic, batch.partition, self._clock())
+        place = self._place(batch)
         kb = self._knowledge.kb.version
         return [deciding.decide_without_model(t, self._policy, place, kb, degraded) for t in triggers]
 

@@ -53,6 +53,7 @@ class Trigger:
     dismissed: frozenset[str]
     prompt: str
     state_hash: str
+    feedback_offset: int
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from features.contract import InvalidEvent, from_ms, origin
 from features.events import Decision, QueryRequested, UserEvent
 from features.feedback import FeedbackState
 from features.fold import fold
-from features.fold import fold
 from features.prompt import is_telling, prompt_of
 from features.schema import feature_row
 from features.state import UserState, Verdict, facts
@@ -80,6 +79,7 @@ class Shopper:
             dismissed=frozenset(feedback.dismissed_since(state.session_start_ms)),
             prompt=prompt.text,
             state_hash=prompt.hash,
+            feedback_offset=feedback.through,
         )
 
     def hear(self, decision: Decision, trigger: Trigger) -> None:
