@@ -38,12 +38,10 @@ from stream.follower import Follower
 from stream.intent_embedding import IntentEmbedding
 from stream.query_spaces import QuerySpaces
 from stream.refresh_line import RETRY_S, RefreshLine
+from stream.settings import EMBEDDER_GROUP
 from stream.telemetry import configure_logging, serve_health
 
 log = structlog.get_logger(__name__)
-
-GROUP = "rgalign-embedder"
-"""The consumer group of the embedders, before the deployment's prefix."""
 
 REPORT_EVERY_S = 30.0
 
@@ -187,7 +185,7 @@ class Embedder:
     async def _consumer(self) -> AsyncIterator[Any]:
         consumer: Any = AIOKafkaConsumer(
             **aiokafka_arguments(self._connections),
-            group_id=self._connections.named(GROUP),
+            group_id=self._connections.named(EMBEDDER_GROUP),
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             session_timeout_ms=10_000,

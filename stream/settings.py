@@ -16,6 +16,9 @@ from features.settings import Connections
 GROUP = "rgalign-worker"
 """The consumer group of the workers, before the deployment's prefix."""
 
+EMBEDDER_GROUP = "rgalign-embedder"
+"""The consumer group of the embedders, before the deployment's prefix."""
+
 
 class WorkerSettings(BaseSettings):
     """A stream worker's own settings; the addresses are in `Connections`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -41,16 +42,24 @@ def list_topics() -> None:
 
 
 @app.command()
-def lag() -> None:
-    """How far each consumer is behind the end of its topic.
+def lag(
+    *, as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False
+) -> None:
+    """How far each consumer group is behind: by Kafka's committed offset, and by the ledger, which is the truth.
 
-    Example: `rgalign topics lag`
+    `behind` counts the records that have not had their effect, `for` is the age of the first of them.
+
+    Example: `rgalign topics lag --json`
     """
+    from deploy import lag_report
     from deploy.screen import console
-    from deploy.topic_report import lag as lag_table
     from features.settings import Connections
 
-    console().print(lag_table(Connections()))
+    report = lag_report.lag(Connections())
+    if as_json:
+        typer.echo(json.dumps(report.told(), indent=2))
+    else:
+        console().print(lag_report.table(report))
 
 
 @app.command()
