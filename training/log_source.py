@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from features.contract import from_ms
-from features.kafka_client import open_kafka
+from features.kafka_access import is_admitted
+from features.kafka_client import aiokafka_arguments
 from features.settings import Connections
 from training.log_files import ReplayError, Source
 from training.window import TOPICS, Window
 
+Answer = TypeVar("Answer")
+
 log = structlog.get_logger(__name__)
 
 POLL_MS = 200
+FETCH_BYTES = 4 * 1024 * 1024
 Spans = dict[int, tuple[int, int]]
 """{partition: (first, end)}; end is exclusive."""
 
@@ -28,19 +33,21 @@ Spans = dict[int, tuple[int, int]]
 class LogSource:
     """A reader by assignment, without a consumer group: nobody else notices. Made by `opened`."""
 
-    def __init__(self, consumer: Any, connections: Connections, deadline_s: float) -> None:
+    def __init__(self, consumer: Any, ask: _Loop, connections: Connections, deadline_s: float) -> None:
         self._consumer = consumer
+        self._ask = ask
         self._connections = connections
         self._deadline_s = deadline_s
 
     def spans(self, source: Source, window: Window) -> Spans:
         """Which offsets of each partition the window means. Raises `ReplayError` for what is not in the log."""
         topic = self._connections.named(TOPICS[source])
-        numbers = self._consumer.partitions_for_topic(topic)
+        numbers = self._ask(_partitions(self._consumer, topic))
         if not numbers:
             raise ReplayError(f"found no topic {topic}; expected it to be there: run `rgalign topics create`")
         places = [TopicPartition(topic, number) for number in sorted(numbers)]
-        oldest, newest = self._consumer.beginning_offsets(places), self._consumer.end_offsets(places)
+        oldest = self._ask(self._consumer.beginning_offsets(places))
+        newest = self._ask(self._consumer.end_offsets(places))
         if window.offsets is not None:
             return _asked(topic, window.offsets.get(source, {}), oldest, newest)
         first = self._at_time(places, window.since_ms, oldest, newest)
@@ -53,7 +60,7 @@ class LogSource:
     ) -> dict[Any, int]:
         if at_ms is None:
             return dict(without)
-        found = self._consumer.offsets_for_times(dict.fromkeys(places, max(at_ms, 0)))
+        found = self._ask(self._consumer.offsets_for_times(dict.fromkeys(places, max(at_ms, 0))))
         return {place: found[place].offset if found.get(place) else newest[place] for place in places}
 
     def records(
@@ -64,12 +71,11 @@ class LogSource:
         Raises `ReplayError` when Kafka says nothing for the deadline, or when retention overtakes the reader.
         """
         place, (position, end) = TopicPartition(self._connections.named(TOPICS[source]), partition), span
-        self._consumer.assign([place])
-        self._consumer.seek(place, position)
+        self._ask(_placed(self._consumer, place, position))
         moved_s = time.monotonic()
         while position < end:
             yield from (record for record in self._polled(place, position) if record.offset < end)
-            now_at = min(self._consumer.position(place), end)  # also moves over transaction marks
+            now_at = min(self._ask(self._consumer.position(place)), end)  # also moves over transaction marks
             if now_at > position:
                 moved(now_at - position)
                 position, moved_s = now_at, time.monotonic()
@@ -81,7 +87,7 @@ class LogSource:
 
     def _polled(self, place: Any, position: int) -> Sequence[Any]:
         try:
-            found: Sequence[Any] = self._consumer.poll(timeout_ms=POLL_MS).get(place, ())
+            found: Sequence[Any] = self._ask(self._consumer.getmany(place, timeout_ms=POLL_MS)).get(place, ())
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             raise ReplayError(
                 f"{_at(place, position)} is gone: retention deleted it while it was to be read; "
@@ -93,46 +99,78 @@ class LogSource:
 @contextmanager
 def opened(connections: Connections, deadline_s: float) -> Iterator[LogSource]:
     """A `LogSource`, closed at the end. Raises `ReplayError` for whatever Kafka refuses or leaves unanswered."""
-    consumer = _consumer(connections, deadline_s)
-    try:
-        yield LogSource(consumer, connections, deadline_s)
-    except KafkaError as error:
-        raise ReplayError(f"Kafka at {connections.kafka_url} answered {error!r}: check KAFKA_URL and retry") from error
-    finally:
-        consumer.close()
+    with _Loop(deadline_s).running() as ask:
+        consumer = ask(_started(connections, deadline_s))
+        try:
+            yield LogSource(consumer, ask, connections, deadline_s)
+        except (KafkaError, TimeoutError) as error:
+            raise ReplayError(
+                f"Kafka at {connections.kafka_url} answered {error!r}: check KAFKA_URL and retry"
+            ) from error
+        finally:
+            ask(consumer.stop())
 
 
-def _consumer(connections: Connections, deadline_s: float) -> KafkaConsumer:
-    servers = connections.kafka_url.split(",")
+class _Loop:
+    """An event loop in a thread of its own, so that a plain function can wait for what happens in it."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        self._loop = asyncio.new_event_loop()
+
+    def __call__(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
+        """What the coroutine returns or raises; TimeoutError somewhat after the deadline."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(self._deadline_s + 10)
+
+    @contextmanager
+    def running(self) -> Iterator[_Loop]:
+        thread = threading.Thread(target=self._loop.run_forever, name="log-source", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join()
+            self._loop.close()
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    """The partitions of a topic; none for one that is not there (which is never asked for, lest it be created)."""
+    if topic not in await consumer.topics():
+        return set()
+    first = TopicPartition(topic, 0)
+    consumer.assign([first])
+    await consumer.beginning_offsets([first])  # waits until the consumer knows the topic that it was assigned
+    return set(consumer.partitions_for_topic(topic) or ())
+
+
+async def _placed(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> None:
+    """Moves to an offset, in the thread of the consumer's loop."""
+    consumer.assign([place])
+    consumer.seek(place, offset)
+
+
+async def _started(connections: Connections, deadline_s: float) -> AIOKafkaConsumer:
+    arguments = aiokafka_arguments(connections)
     give_up_s = time.monotonic() + deadline_s
-    while not any(map(_listens, servers)):
+    while not await is_admitted(arguments):
         if time.monotonic() > give_up_s:
             raise ReplayError(_away(connections, deadline_s))
-        time.sleep(0.1)
+        await asyncio.sleep(0.1)
+    consumer = AIOKafkaConsumer(
+        **arguments,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",  # a reader that retention overtakes must say so, never jump ahead
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=FETCH_BYTES,
+    )
     try:
-        return open_kafka(
-            KafkaConsumer,
-            connections,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",  # a reader that retention overtakes must say so, never jump ahead
-            allow_auto_create_topics=False,
-            bootstrap_timeout_ms=int(deadline_s * 1000),
-            isolation_level="read_committed",
-            max_poll_records=2_000,
-        )
+        await consumer.start()
     except KafkaError as error:
+        await consumer.stop()
         raise ReplayError(_away(connections, deadline_s)) from error
-
-
-def _listens(server: str) -> bool:
-    """Asked first, because a consumer whose bootstrap fails leaks its socket."""
-    host, _, port = server.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=1.0):
-            return True
-    except OSError:
-        return False
+    return consumer
 
 
 def _away(connections: Connections, deadline_s: float) -> str:
