@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import msgspec
 from msgspec import Struct
 
@@ -30,7 +28,7 @@ class FeedbackState(Struct, array_like=True, gc=False, tag=_FORMAT, forbid_unkno
     through: int = -1
 
     @classmethod
-    def from_bytes(cls, blob: bytes | None) -> Self:
+    def from_bytes(cls, blob: bytes | None) -> FeedbackState:
         """The state that `to_bytes` wrote; None gives a fresh one. Raises `StateFormatError`."""
         if blob is None:
             return cls()

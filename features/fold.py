@@ -31,7 +31,7 @@ from features.state import (
     Verdict,
     by_time,
 )
-from features.windows import TILINGS, Tally, add_to_tile, is_new_session
+from features.windows import Tally, add_to_tiles, is_new_session
 
 
 def effective_ms(event_ms: int, log_ms: int) -> int:
@@ -72,8 +72,7 @@ def fold(state: UserState, event: ShopperEvent, at_ms: int, watermark_ms: int) -
     name = _KIND_NAME[kind]
     old = state.tallies.get(name)
     state.tallies[name] = Tally.first(at_ms) if old is None else old.plus(at_ms)
-    for tiles, tiling in zip(state.tiles, _TILINGS, strict=True):
-        add_to_tile(tiles, at_ms, tiling)
+    add_to_tiles(state.tiles, at_ms)
     _list_recent(state.recent, event, name, at_ms)
     if (effect := _EFFECTS.get(kind)) is not None:
         effect(state, event, at_ms)
@@ -154,7 +153,6 @@ def _fail(state: UserState, event: ShopperEvent, at_ms: int) -> None:
 
 _KIND_NAME = {kind: kind.value for kind in EventKind}
 _PAGE_NAME = {page: page.value for page in PageClass}
-_TILINGS = tuple(TILINGS.values())
 _STATUS_OF = {
     EventKind.ORDER_PLACED: OrderStatus.PLACED,
     EventKind.PARCEL_DELAYED: OrderStatus.DELAYED,

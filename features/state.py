@@ -8,13 +8,12 @@ where its time belongs. The state of a user is at most 64 KiB as bytes (a test h
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
 
 import msgspec
 from msgspec import Struct
 
 from features.events import EventKind
-from features.windows import DAY_MS, HOUR_MS, MINUTE_MS, TILINGS, Tally, count_in_tiles
+from features.windows import DAY_MS, HOUR_MS, MINUTE_MS, TILINGS, Tally, Tiles, count_in_tiles
 
 SESSION_GAP_MS = 30 * MINUTE_MS
 """Silence after which the next event opens a session."""
@@ -72,7 +71,7 @@ class Failure(Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fie
 class UserState(Struct, array_like=True, gc=False, tag=_FORMAT, forbid_unknown_fields=True):
     """What a fold over one user's events knows; a fresh one knows nothing. Empty text and 0 ms mean never.
 
-    `tiles` holds the counts of all events, one list for each window of `TILINGS` (see `windows.add_to_tile`);
+    `tiles` holds the counts of all events, one list for each window of `TILINGS` (see `windows.add_to_tiles`);
     `seen_ids` and `seen_ms` are the dedupe window (see `features.dedupe`).
     """
 
@@ -80,7 +79,7 @@ class UserState(Struct, array_like=True, gc=False, tag=_FORMAT, forbid_unknown_f
     session_events: int = 0
     last_ms: int = 0
     tallies: dict[str, Tally] = {}
-    tiles: tuple[list[int], list[int], list[int], list[int]] = msgspec.field(default_factory=lambda: ([], [], [], []))
+    tiles: tuple[Tiles, Tiles, Tiles, Tiles] = msgspec.field(default_factory=lambda: ([], [], [], []))
     recent: list[Recent] = []
     orders: dict[str, Order] = {}
     failures: dict[str, Failure] = {}
@@ -100,7 +99,7 @@ class UserState(Struct, array_like=True, gc=False, tag=_FORMAT, forbid_unknown_f
     prompt_hash: str = ""
 
     @classmethod
-    def from_bytes(cls, blob: bytes | None) -> Self:
+    def from_bytes(cls, blob: bytes | None) -> UserState:
         """The state that `to_bytes` wrote; None gives a fresh one. Raises `StateFormatError`."""
         if blob is None:
             return cls()

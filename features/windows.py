@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -98,34 +99,41 @@ TILINGS: dict[float, Tiling] = {
     WEEK_S: Tiling(6 * HOUR_MS, 28),
 }
 """The tiles of each window, by its length in seconds."""
+_TILINGS = tuple(tuple(tiling) for tiling in TILINGS.values())
 
 
-def add_to_tile(tiles: list[int], at_ms: int, tiling: Tiling) -> None:
-    """Counts an event in its tile b = floor(at / width), in place; at most `tiling.kept` tiles stay.
+Tiles = list[int]
+"""The counts of one window, flat and in order of time, without the empty ones: [b, count, b', count', ...]."""
 
-    `tiles` is flat and in order of time, [b, count, b', count', ...], without the empty ones. A tile that is not
-    among the `kept` newest up to the newest one's is out of the window and is dropped, whenever its events arrive:
+
+def add_to_tiles(windows: Sequence[Tiles], at_ms: int) -> None:
+    """Counts an event in its tile b = floor(at / width) of each window of `TILINGS`, in place.
+
+    A tile that is not among the `kept` newest up to the newest one's is out of its window and is dropped, whenever
+    its events arrive, so at most `kept` tiles stay and their counts do not depend on the order of arrival:
 
         tiles = {b: n_b : b > b_newest - kept}
 
-    >>> tiles = []
+    >>> windows = [], [], [], []
     >>> for at_s in (5, 25, 26, 8):
-    ...     add_to_tile(tiles, 1000 * at_s, Tiling(10_000, 6))
-    >>> tiles
-    [0, 2, 2, 2]
+    ...     add_to_tiles(windows, 1000 * at_s)
+    >>> windows[0], windows[3]
+    ([0, 2, 2, 2], [0, 4])
     """
-    tile, kept = at_ms // tiling.width_ms, tiling.kept
-    if not tiles or tile > tiles[-2]:
-        tiles += (tile, 1)
-        while tiles[0] <= tile - kept:
-            del tiles[:2]
-    elif tile == tiles[-2]:
-        tiles[-1] += 1
-    elif tile > tiles[-2] - kept:
-        _add_between(tiles, tile)
+    for tiles, (width_ms, kept) in zip(windows, _TILINGS):  # noqa: B905 - both are four, and this runs for every event
+        tile = at_ms // width_ms
+        newest = tiles[-2] if tiles else -1
+        if tile == newest:
+            tiles[-1] += 1
+        elif tile > newest:
+            tiles.extend((tile, 1))
+            while tiles[0] <= tile - kept:
+                del tiles[:2]
+        elif tile > newest - kept:
+            _add_between(tiles, tile)
 
 
-def _add_between(tiles: list[int], tile: int) -> None:
+def _add_between(tiles: Tiles, tile: int) -> None:
     place = 0
     while tiles[place] < tile:
         place += 2
@@ -135,7 +143,7 @@ def _add_between(tiles: list[int], tile: int) -> None:
         tiles[place:place] = (tile, 1)
 
 
-def count_in_tiles(tiles: list[int], now_ms: int, tiling: Tiling) -> int:
+def count_in_tiles(tiles: Tiles, now_ms: int, tiling: Tiling) -> int:
     """The events of the window that ends at `now_ms`, or at the newest event when that is later.
 
         N(now) = sum of n_b over b > max(floor(now / width), b_newest) - kept
