@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,10 @@ Name = tuple[str, str]
 
 NEVER = -1
 """The age of a row that was never written."""
+KNOWN_KEYS = 4096
+"""Candidates are the same for every user: the keys of so many entities are kept."""
 _INT64_BYTES = 11
+_NULL_INT64 = b"\x20"
 _FLOAT32 = np.dtype([("tag", "u1"), ("number", "<f4")])
 _NULL_FLOAT32 = b"\x35" + np.float32(np.nan).tobytes()
 _SEVEN_BITS = np.uint64(1) << np.arange(0, 70, 7, dtype=np.uint64)
@@ -46,7 +50,7 @@ class Rows:
     strings: list[list[str | None]]
     """n lists of S."""
     vectors: dict[Name, NDArray[np.float32]]
-    """[n, width] each, NaN = null or of another width."""
+    """[n, width] each, read-only, NaN = null or of another width."""
 
     def column(self, view: str, feature: str) -> Any:
         """One feature of all entities: f32[n], i64[n], a list of n texts or f32[n, width]."""
@@ -73,8 +77,8 @@ class Selection:
         join_keys = sorted({plan.view.join_key for plan in chosen})
         if len(join_keys) != 1:
             raise ValueError(f"views {list(features)} have join keys {join_keys}: read one entity at a time")
-        self.key: Callable[[str], bytes] = chosen[0].key
-        self._ttls_ms = np.array([plan.view.ttl_ms for plan in chosen], np.int64)
+        self.key: Callable[[str], bytes] = lru_cache(KNOWN_KEYS)(chosen[0].key)
+        self._ttls_ms = [plan.view.ttl_ms for plan in chosen]
         self._by_dtype = _grouped(plans, features)
         self._widths = {name: _width(name, widths) for name in self._by_dtype[Dtype.VECTOR]}
         names = [name for group in self._by_dtype.values() for name in group]
@@ -92,17 +96,13 @@ class Selection:
         for dtype, group in self._by_dtype.items():
             parts[dtype] = self._part(replies, slice(start, start + len(group)), group, missing)
             start += len(group)
-        integers = parts[Dtype.INT64]
-        is_null = np.array([[not raw for raw in row] for row in integers], np.bool_)
-        is_null = is_null.reshape(len(replies), len(self._by_dtype[Dtype.INT64]))
         return Rows(
             self,
             ages_ms,
             missing,
             _float32(parts[Dtype.FLOAT32], len(self._by_dtype[Dtype.FLOAT32])),
-            _int64(integers, is_null),
-            is_null,
-            [[_text(raw) for raw in row] for row in parts[Dtype.STRING]],
+            *_int64(parts[Dtype.INT64], len(self._by_dtype[Dtype.INT64])),
+            [[_text(raw) for raw in row] if row else [] for row in parts[Dtype.STRING]],
             {
                 name: _vectors([row[at] for row in parts[Dtype.VECTOR]], width)
                 for at, (name, width) in enumerate(self._widths.items())
@@ -110,22 +110,20 @@ class Selection:
         )
 
     def _ages(self, replies: Replies, now_ms: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        first = len(self.fields) - len(self.views)
-        times = [[now_ms if raw is None else decode_time(raw) for raw in row[first:]] for row in replies]
-        never = [[raw is None for raw in row[first:]] for row in replies]
-        shape = (len(replies), len(self.views))
-        ages_ms = np.maximum(now_ms - np.array(times, np.int64).reshape(shape), 0)
-        is_never = np.array(never, np.bool_).reshape(shape)
-        missing = is_never | (ages_ms > self._ttls_ms)
-        ages_ms[is_never] = NEVER
-        return ages_ms, missing
+        first, shape = len(self.fields) - len(self.views), (len(replies), len(self.views))
+        times = [raw for row in replies for raw in row[first:]]
+        ages_ms = [NEVER if raw is None else max(now_ms - decode_time(raw), 0) for raw in times]
+        missing = [not 0 <= age_ms <= ttl_ms for age_ms, ttl_ms in zip(ages_ms, cycle(self._ttls_ms), strict=False)]
+        return np.array(ages_ms, np.int64).reshape(shape), np.array(missing, np.bool_).reshape(shape)
 
     def _part(
         self, replies: Replies, part: slice, group: Sequence[Name], missing: NDArray[np.bool_]
     ) -> list[Sequence[bytes | None]]:
-        """The replies of one type, those of missing rows taken out."""
+        """The replies of one type, those of missing rows taken out; n empty ones where nothing of it is read."""
+        if not group:
+            return [()] * len(replies)
         found = [row[part] for row in replies]
-        if group and missing.any():
+        if missing.any():
             of_view = [self.views.index(view) for view, _ in group]
             for place in np.flatnonzero(missing.any(axis=1)):
                 gone = missing[place]
@@ -151,23 +149,26 @@ def _width(name: Name, widths: Mapping[str, int]) -> int:
 
 
 def _float32(rows: Sequence[Sequence[bytes | None]], width: int) -> NDArray[np.float32]:
+    """f32[n, width]."""
+    if not width:
+        return np.empty((len(rows), 0), np.float32)
     joined = b"".join([raw or _NULL_FLOAT32 for row in rows for raw in row])
-    if len(joined) == _FLOAT32.itemsize * width * len(rows):
-        tagged = np.frombuffer(joined, _FLOAT32).reshape(len(rows), width)
-        if (tagged["tag"] == _NULL_FLOAT32[0]).all():
-            return tagged["number"].astype(np.float32)
-    raise _unknown(Dtype.FLOAT32, rows)
+    found = len(rows) * width
+    if joined[:: _FLOAT32.itemsize] != _NULL_FLOAT32[:1] * found or len(joined) != _FLOAT32.itemsize * found:
+        raise _unknown(Dtype.FLOAT32, rows)
+    return np.frombuffer(joined, _FLOAT32)["number"].astype(np.float32).reshape(len(rows), width)
 
 
-def _int64(rows: Sequence[Sequence[bytes | None]], is_null: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Varints, 7 bits a byte and least first, all at once: the padding of short ones is zeros."""
-    joined = b"".join([(raw or b"\x20").ljust(_INT64_BYTES, b"\0") for row in rows for raw in row])
-    if len(joined) == _INT64_BYTES * is_null.size:
-        found = np.frombuffer(joined, np.uint8).reshape(-1, _INT64_BYTES)
-        if (found[:, 0] == 0x20).all():
-            numbers = (found[:, 1:] & 0x7F).astype(np.uint64) @ _SEVEN_BITS
-            return numbers.view(np.int64).reshape(is_null.shape)
-    raise _unknown(Dtype.INT64, rows)
+def _int64(rows: Sequence[Sequence[bytes | None]], width: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The numbers i64[n, width] and which are null, of varints: 7 bits a byte, least first, here padded with zeros."""
+    if not width:
+        return np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.bool_)
+    is_null = np.array([not raw for row in rows for raw in row], np.bool_)
+    joined = b"".join([(raw or _NULL_INT64).ljust(_INT64_BYTES, b"\0") for row in rows for raw in row])
+    if joined[::_INT64_BYTES] != _NULL_INT64 * is_null.size or len(joined) != _INT64_BYTES * is_null.size:
+        raise _unknown(Dtype.INT64, rows)
+    numbers = (np.frombuffer(joined, np.uint8).reshape(-1, _INT64_BYTES)[:, 1:] & 0x7F) @ _SEVEN_BITS
+    return numbers.view(np.int64).reshape(len(rows), width), is_null.reshape(len(rows), width)
 
 
 def _text(raw: bytes | None) -> str | None:
@@ -181,13 +182,10 @@ def _text(raw: bytes | None) -> str | None:
 
 def _vectors(column: Sequence[bytes | None], width: int) -> NDArray[np.float32]:
     """f32[n, width]."""
-    head = vector_head(width)
-    null = head + np.full(width, np.nan, "<f4").tobytes()
-    fits = [raw if raw and len(raw) == len(null) else _other(raw, null) for raw in column]
-    found = np.frombuffer(b"".join(fits), np.uint8).reshape(len(column), len(null))
-    if not (found[:, : len(head)] == np.frombuffer(head, np.uint8)).all():
-        raise _unknown(Dtype.VECTOR, [column])
-    return np.ascontiguousarray(found[:, len(head) :]).view("<f4").astype(np.float32, copy=False)
+    head, null = vector_head(width), np.full(width, np.nan, "<f4").tobytes()
+    start, size = len(head), len(head) + len(null)
+    parts = [raw[start:] if raw and len(raw) == size and raw.startswith(head) else _other(raw, null) for raw in column]
+    return np.frombuffer(b"".join(parts), "<f4").reshape(len(column), width)
 
 
 def _other(raw: bytes | None, null: bytes) -> bytes:

@@ -99,3 +99,9 @@ async def test_rows_of_many_users_are_written_and_read_across_nodes(cluster):
     found = await rows.read(["order_state", "user_activity"], keys, NOW_MS)
     assert all(row["order_state"].values == order_values(UserState()) for row in found)
     assert all(row["user_activity"].missing for row in found)
+    later = [row._replace(values={**row.values, "orders": 2}, guard=(1, 6)) for row in batch]
+    assert await rows.write_many(later) == [True] * 50
+    selection = rows.selection({"order_state": ["orders"], "user_activity": ["session_events"]})
+    [columns] = await rows.read_columns([(selection, keys)], NOW_MS)
+    assert columns.column("order_state", "orders").tolist() == [2] * 50
+    assert columns.missing.tolist() == [[False, True]] * 50

@@ -1,20 +1,25 @@
 """Our online rows on a real Valkey: guarded, expiring, one round trip, one tenant at a time."""
 
+import asyncio
+
 import numpy as np
 import pytest
-import redis.asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from features.redis_client import open_redis
+from features.settings import Connections
 from features.state import UserState
 from features.store import OnlineRows, RowWrite
-from features.views import LATENT_QUERY, VIEWS, Dtype, activity_values, order_values, project
-from features.wire import LayoutError, entity_key
+from features.views import LATENT_QUERY, VIEWS, Dtype, View, activity_values, intent_values, order_values, project
+from features.wire import LayoutError, encode_time, encode_value, entity_key, feature_field, time_field
 
 NOW_MS = 1_790_000_000_123
 
 
 @pytest.fixture
 async def client(redis_url):
-    async with redis.asyncio.Redis.from_url(redis_url) as client:
+    async with open_redis(Connections(redis_url=redis_url)) as client:
         yield client
 
 
@@ -131,3 +136,124 @@ async def test_nulls_of_every_type_come_back_as_none(rows):
 
 def test_every_dtype_is_used_by_a_view():
     assert {dtype for view in VIEWS.values() for dtype in view.features.values()} == set(Dtype)
+
+
+def order(orders=1, order_id="A-1", delay_days=0.0):
+    return {"orders": orders, "order_id": order_id, "order_status": "", "order_changed_ms": 0, "delay_days": delay_days}
+
+
+async def read_order(rows, key="demo:a"):
+    return (await rows.read(["order_state"], [key], NOW_MS))[0]["order_state"].values
+
+
+async def sent_bytes(client):
+    return (await client.info("stats"))["total_net_input_bytes"]
+
+
+async def test_a_row_written_again_sends_its_changes_alone(rows, client):
+    long = "x" * 1_000_000
+    await rows.write("order_state", "demo:a", order(order_id=long), NOW_MS, (1, 0))
+    before = await sent_bytes(client)
+    assert await rows.write("order_state", "demo:a", order(2, long, -0.0), NOW_MS + 1, (1, 1))
+    assert await sent_bytes(client) - before < 500_000
+    assert await read_order(rows) == order(2, long)
+    assert str((await read_order(rows))["delay_days"]) == "-0.0"
+
+
+async def test_changes_are_not_put_over_another_writers_row(rows, client, prefix):
+    other = OnlineRows(client, project(prefix))
+    await rows.write("order_state", "demo:a", order(1, "ours"), NOW_MS, (1, 5))
+    await other.write("order_state", "demo:a", order(7, "theirs"), NOW_MS, (1, 5))
+    assert await rows.write("order_state", "demo:a", order(2, "ours"), NOW_MS, (1, 5))
+    assert await read_order(rows) == order(2, "ours")
+    await other.write("order_state", "demo:a", order(9, "theirs"), NOW_MS, (2, 0))
+    assert not await rows.write("order_state", "demo:a", order(3, "ours"), NOW_MS, (1, 6))
+    assert await read_order(rows) == order(9, "theirs")
+
+
+async def test_changes_are_not_put_over_a_row_that_feast_wrote(rows, client, prefix):
+    await rows.write("order_state", "demo:a", order(1, "ours"), NOW_MS, (1, 0))
+    theirs = {
+        feature_field("order_state", "order_id"): encode_value(Dtype.STRING, "theirs"),
+        time_field("order_state"): encode_time(NOW_MS + 1000),
+    }
+    await client.hset(entity_key("shopper_id", "demo:a", project(prefix)), mapping=theirs)
+    assert await rows.write("order_state", "demo:a", order(2, "ours"), NOW_MS, (1, 1))
+    assert await read_order(rows) == order(2, "ours")
+
+
+async def test_a_row_that_the_store_lost_is_written_whole(rows, client, prefix):
+    await rows.write("order_state", "demo:a", order(1), NOW_MS, (1, 0))
+    await client.delete(entity_key("shopper_id", "demo:a", project(prefix)))
+    assert await rows.write("order_state", "demo:a", order(2), NOW_MS, (1, 1))
+    assert await read_order(rows) == order(2)
+
+
+async def test_one_row_twice_in_a_call_ends_as_the_last_one(rows, client, prefix):
+    for writer in (rows, OnlineRows(client, project(prefix))):
+        await writer.write("order_state", "demo:a", order(1, "first"), NOW_MS, (1, 0))
+    batch = [RowWrite("order_state", "demo:a", order(2, name), NOW_MS, (1, 1)) for name in ("second", "third")]
+    assert await rows.write_many(batch) == [True, True]
+    assert await read_order(rows) == order(2, "third")
+    assert await rows.write("order_state", "demo:a", order(2, "second"), NOW_MS, (1, 1))
+    assert await read_order(rows) == order(2, "second")
+
+
+ORDERS = st.builds(order, st.integers(0, 2), st.sampled_from(["a", "b"]), st.sampled_from([0.0, -0.0, 1.5]))
+GUARDS = st.tuples(st.integers(1, 2), st.integers(0, 2))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(writes=st.lists(st.tuples(st.booleans(), GUARDS, ORDERS, st.integers(0, 1)), max_size=12))
+def test_whoever_writes_the_store_has_the_last_whole_row_of_the_greatest_guard(redis_url, writes):
+    asyncio.run(check_writers(redis_url, writes))
+
+
+async def check_writers(redis_url, writes):
+    async with open_redis(Connections(redis_url=redis_url)) as client:
+        name = f"p{np.random.default_rng().integers(2**60)}"
+        writers = OnlineRows(client, name), OnlineRows(client, name)
+        greatest, expected = (0, 0), {}
+        for who, guard, values, later_ms in writes:
+            took = await writers[who].write("order_state", "demo:a", values, NOW_MS - later_ms, guard)
+            assert took == (guard >= greatest)
+            if took:
+                greatest, expected = guard, values
+            assert str(await read_order(writers[0])) == str(expected)
+
+
+async def test_a_view_wider_than_luas_stack_is_written_whole(client, prefix):
+    wide = View("wide", "e", "k", {f"f{place}": Dtype.INT64 for place in range(9_001)}, 60_000, "")
+    rows, values = OnlineRows(client, project(prefix), views=[wide]), dict.fromkeys(wide.features, 1)
+    for turn in range(2):
+        values = {name: value + turn for name, value in values.items()}
+        assert await rows.write("wide", "a", values, NOW_MS, (1, turn))
+        assert (await rows.read(["wide"], ["a"], NOW_MS))[0]["wide"].values == values
+
+
+async def test_a_guard_that_cannot_be_kept_is_refused(rows):
+    with pytest.raises(ValueError, match=r"expected \(epoch, offset\)"):
+        await rows.write("order_state", "demo:a", order(), NOW_MS, (1, -1))
+
+
+async def test_a_user_and_all_candidates_are_read_as_columns_at_once(rows):
+    keys = [f"demo:i{place}" for place in range(20)]
+    stats = [intent_values("v1", place, place // 2, 0, place / 20) for place in range(20)]
+    await rows.write_many(
+        [RowWrite("intent_stats", key, row, NOW_MS - 5, (1, 0)) for key, row in zip(keys, stats, strict=True)]
+    )
+    await rows.write("order_state", "demo:a", order(3), NOW_MS, (1, 0))
+    user = rows.selection({"order_state": ["orders", "order_id"], "user_activity": ["locale"]})
+    candidates = rows.selection({"intent_stats": ["packed"]}, {"packed": 4})
+    shopper, intents = await rows.read_columns([(user, ["demo:a"]), (candidates, [*keys, "demo:new"])], NOW_MS)
+    assert (shopper.missing.tolist(), shopper.ages_ms.tolist()) == ([[False, True]], [[0, -1]])
+    assert (shopper.column("order_state", "orders").tolist(), shopper.strings) == ([3], [["A-1", None]])
+    packed = intents.column("intent_stats", "packed")
+    assert packed[:20].tolist() == [np.float32(row["packed"]).tolist() for row in stats]
+    assert np.isnan(packed[20]).all()
+    assert (intents.ages_ms[:, 0].tolist(), int(intents.missing.sum())) == ([5] * 20 + [-1], 1)
+
+
+async def test_columns_of_an_unknown_view_are_refused(rows):
+    with pytest.raises(ValueError, match="expected one of"):
+        rows.selection({"nothing": []})
