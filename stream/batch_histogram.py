@@ -8,7 +8,6 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 
 class BatchHistogram(Collector):
@@ -19,7 +18,7 @@ class BatchHistogram(Collector):
     ) -> None:
         self._name, self._text, self._labels = name, text, tuple(labels)
         self._bounds = np.asarray(bounds_s, np.float64)
-        self._named = [*(floatToGoString(bound) for bound in bounds_s), "+Inf"]
+        self._named = [*(str(float(bound)) for bound in bounds_s), "+Inf"]
         self._counts: dict[tuple[str, ...], np.ndarray] = {}
         self._sums: dict[tuple[str, ...], float] = {}
         registry.register(self)

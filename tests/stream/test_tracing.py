@@ -1,21 +1,30 @@
 """An event's trace goes on through the log to the decision and its push, and costs nothing when nobody asks."""
 
+import contextlib
+import http.server
 import json
 import socket
 import subprocess
 import sys
+import threading
+from typing import ClassVar
 
 import pytest
+from kafka import KafkaProducer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from deploy.log_reader import whole_topic
 from stream import tracing
 from stream.batching import Batch, Record
 from stream.spans import Spans
-from stream.topics import EVENTS
+from stream.topics import DECISIONS, EVENTS
+from tests.stream import stage
 from tests.stream.gateway_client import decision, event, gateway, publish, stream
+from tests.stream.test_app import free_port
 from tests.stream.test_gateway import logged
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -106,6 +115,52 @@ async def test_a_push_ends_the_trace_that_the_decision_carries(topics, ended):
         assert (await events.next())["event"] == "decision"
     push = ended()["push"]
     assert (push.context.trace_id, push.attributes["rgalign.decision_id"]) == (TRACE_ID, "d1")
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Keeps what is posted to it, as an OpenTelemetry collector would."""
+
+    bodies: ClassVar[list[bytes]] = []
+
+    def do_POST(self):
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def collector():
+    """Where to send spans; `Collector.bodies` holds them."""
+    Collector.bodies.clear()
+    with http.server.HTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_worker_sends_the_spans_of_a_traced_decision_to_the_collector(topics, bundle, collector, tmp_path):
+    stage.released(topics, bundle)
+    sent = stage.event(1, user="ada-lovelace")
+    with stage.worker(topics, tmp_path / "w.log", free_port(), OTEL_EXPORTER_OTLP_ENDPOINT=collector) as worker:
+        worker.wait_ready()
+        with contextlib.closing(KafkaProducer(bootstrap_servers=topics.kafka_url)) as producer:
+            headers = [("traceparent", CALLER.encode())]
+            producer.send(topics.named(EVENTS.name), sent.to_json(), sent.key.encode(), headers).get(20)
+        (made,) = stage.decisions(topics, at_least=1)
+        assert worker.stop() == 0
+    ((_, carried),) = whole_topic(topics, DECISIONS.name)[0].headers
+    requests = [ExportTraceServiceRequest.FromString(body) for body in Collector.bodies]
+    scopes = [scope for request in requests for resource in request.resource_spans for scope in resource.scope_spans]
+    spans = {span.name: span for scope in scopes for span in scope.spans}
+    assert set(spans) >= {"process", "decide", "decode", "load", "fold", "rank", "commit", "publish"}
+    assert {span.trace_id.hex() for span in spans.values()} == {CALLER.split("-")[1]}
+    assert carried.decode() == f"{CALLER[:35]}-{spans['decide'].span_id.hex()}-01"
+    assert made.decision_id.encode() in b"".join(Collector.bodies)
+    assert b"lovelace" not in b"".join(Collector.bodies)
+    assert b"Where is my order" not in b"".join(Collector.bodies)
 
 
 def ran(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
