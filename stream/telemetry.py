@@ -92,7 +92,7 @@ FEED_DELAY_SECONDS = _histogram(
 
 def observe_freshness(since: str, until: str, times_ms: Sequence[int], now_ms: int) -> None:
     """Adds the ages in ms of many records to `FRESHNESS_SECONDS`; times <= 0 are unknown and left out."""
-    times = np.asarray(times_ms, np.float64)
+    times = np.array(times_ms, np.int64)
     FRESHNESS_SECONDS.observe((since, until), (now_ms - times[times > 0]) / 1000)
 
 
