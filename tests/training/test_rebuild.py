@@ -1,6 +1,7 @@
 """A partition folded again from its records alone: counts that add up, states that a cut of batches cannot change."""
 
 import random
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,11 @@ from features.events import UserEvent
 from features.fold import effective_ms, fold
 from features.ledger import Counts
 from features.state import ALLOWED_LATENESS_MS, UserState
+from stream.app import Worker
+from stream.batching import Batch, Record
+from stream.policy import PolicySettings
+from stream.settings import WorkerSettings
+from stream.topics import EVENTS
 from training import rebuild as rebuilding
 from training.rebuild import Logged, log_digest, rebuild, states_digest
 
@@ -17,7 +23,9 @@ NOON_MS = 1_735_732_800_000
 
 
 def event(number, user="u1", at_ms=NOON_MS, **more):
-    return UserEvent(id=f"e{number}", type="page_viewed", time=from_ms(at_ms), user=user, data={"page": "home"}, **more)
+    return UserEvent(
+        id=f"e{number}", type="searched", time=from_ms(at_ms), user=user, data={"query": f"shoes {number}"}, **more
+    )
 
 
 def record(offset, told, *, log_ms=NOON_MS):
@@ -105,6 +113,23 @@ def test_a_crash_between_any_two_records_changes_nothing(seed, cut):
             fold(states.setdefault(told.key, UserState()), told, at_ms, watermark_ms)
             watermark_ms = max(watermark_ms, at_ms)
     assert states_digest({user: state for user, state in states.items() if state.last_ms}) == whole.digest
+
+
+async def test_a_worker_over_the_same_log_ends_with_the_same_states_and_counts(topics):
+    worker = Worker(topics, WorkerSettings(), PolicySettings(), clock=lambda: NOON_MS)
+    records, cuts = log(7), (0, 1, 40, 41, 100, 120)
+    async with worker.outbox, worker.redis:
+        epoch = (await worker.events.fence.claim(0)).epoch
+        for first, end in pairwise(cuts):
+            batch = tuple(Record(*found) for found in records[first:end])
+            await worker.events.process(Batch(topics.named(EVENTS.name), 0, epoch, first, batch))
+        ledger, rebuilt = worker.events.fence.ledger, rebuild(records)
+        blobs = await ledger.load(0, list(rebuilt.states))
+        counts = await ledger.totals([0])
+    live = dict(zip(rebuilt.states, map(UserState.from_bytes, blobs), strict=True))
+    assert counts == rebuilt.counts
+    assert any(state.prompt_hash for state in live.values())
+    assert states_digest(live) == rebuilt.digest
 
 
 @given(order=st.permutations(range(3)))
