@@ -122,13 +122,15 @@ class Projection:
     async def _project(self, partition: int) -> None:
         pending = self._pending[partition]
         guard = (pending.epoch, pending.applied)  # read before the states: what is written is at least as new
-        states = await self._states(partition, list(islice(pending.users, ROUND_USERS)))
-        if not states:
+        # Taken off before the states are read: who is touched meanwhile is noted again, and projected once more.
+        received = {user: pending.users.pop(user) for user in list(islice(pending.users, ROUND_USERS))}
+        if not received:
             return
-        writes = [write for user, state in states.items() for write in row_writes(user, state, guard)]
-        received = {user: pending.users.pop(user, 0) for user in states}
         try:
-            await self._rows.write_many(writes)
+            states = await self._states(partition, list(received))
+            await self._rows.write_many(
+                [row for user, state in states.items() for row in row_writes(user, state, guard)]
+            )
             await self._ledger.clean(partition, states, through=guard[1])
         except Fenced:
             pending.users.clear()
