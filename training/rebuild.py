@@ -1,7 +1,8 @@
 """What the worker's state must be: the events of one partition folded again, in plain Python, from the log alone.
 
 The same rules as the stream's: `features.acceptance` says what is dead-lettered, the fold what is late or a duplicate,
-the watermark is the newest event time of the partition so far. Left out of every digest, because decisions and not
+the watermark is the newest event time of the partition so far. Every event goes by the full contract, so that a fault
+of the worker's fast lane could not hide here. Left out of every digest, because decisions and not
 events set them: `prompts_in_session`, `last_prompt_ms` and `prompt_hash` of a state. A window that begins in the
 middle of the log folds from nothing; so does a worker whose store was lost.
 """
