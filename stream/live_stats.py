@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from features.contract import InvalidEvent, parse
+from features.contract import InvalidEvent, origin, parse
 from features.events import IntentStats
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,9 @@ class LiveStatistics:
         try:
             told = parse(IntentStats, record.value)
         except InvalidEvent as error:
-            log.error("intent_stats_unreadable", topic=record.topic, offset=record.offset, error=str(error))
+            log.error(
+                "intent_stats_unreadable", at=origin(record.topic, record.partition, record.offset), error=str(error)
+            )
             return None
         return told if told.tenant == self._tenant else None
 

@@ -17,6 +17,7 @@ from stream.topics import EVENTS
 from tests.stream import stage
 from tests.stream.test_app import free_port
 
+SOURCE = "".join(path.read_text() for path in (stage.ROOT / "stream").glob("*.py"))
 METRICS = {name for name, it in vars(telemetry).items() if isinstance(it, MetricWrapperBase | BatchHistogram)}
 
 
@@ -48,9 +49,14 @@ async def test_metrics_are_prometheus_text_with_our_names():
 
 
 def test_every_metric_is_set_somewhere():
-    code = "".join(path.read_text() for path in (stage.ROOT / "stream").glob("*.py"))
-    used = re.findall(r"\b([A-Z_]+)(?:\.labels\([^)]*\))?\.(?:inc|set|observe|remove)\(", code)
+    used = re.findall(r"\b([A-Z_]+)(?:\.labels\([^)]*\))?\.(?:inc|set|observe|remove)\(", SOURCE)
     assert METRICS - set(used) == set()
+
+
+def test_logs_name_a_record_by_its_topic_partition_and_offset():
+    calls = re.findall(r"log\.[a-z]+\((?:[^()]|\([^()]*\))*\)", SOURCE)
+    assert len(calls) > 30
+    assert not [call for call in calls if re.search(r"\b(offset|partition|origin)=", call)]
 
 
 def test_names_are_ours_and_in_base_units():
