@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
@@ -81,10 +82,15 @@ def do_all(job: Job, parts: Sequence[Part], workers: int, moved: Moved) -> list[
 
 def do(job: Job, source: LogSource, part: Part, moved: Moved) -> Done:
     """Reads and files one part, and folds it when it holds events and the job asks for it."""
-    with PartFiles(job.folder, part.source, part.partition) as files:
-        for record in source.records(part.source, part.partition, part.span, lambda count: moved(READ, count)):
-            files.add(record)
-    folded = _fold(job.folder, part, moved) if job.is_folding and part.source == "events" else None
+    try:
+        with PartFiles(job.folder, part.source, part.partition) as files:
+            for record in source.records(part.source, part.partition, part.span, lambda count: moved(READ, count)):
+                files.add(record)
+        folded = _fold(job.folder, part, moved) if job.is_folding and part.source == "events" else None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise ReplayError(f"{job.folder}: {error}: free some space there, or choose another folder") from error
     return Done(part, files.records, files.faulty, folded)
 
 
@@ -188,6 +194,7 @@ def _member(job: Job, pipe: Any) -> None:
             while (part := pipe.recv()) is not None:
                 pipe.send(do(job, source, part, lambda what, count: pipe.send((what, count))))
     except ReplayError as error:
-        pipe.send(_Failed(str(error)))
+        with suppress(ConnectionError):
+            pipe.send(_Failed(str(error)))
     except (EOFError, ConnectionError, KeyboardInterrupt):
         return
