@@ -23,7 +23,7 @@ from deploy.log_reader import open_consumer, spans
 from features.ledger import Ledger
 from features.settings import Connections
 from stream.topics import EVENTS, create
-from tests.faults.audit import Audit, audit
+from tests.faults.audit import Audit, audit, live_digest
 from tests.faults.crew import Crew
 from tests.faults.traffic import Mix, Traffic
 from tests.stream import stage
@@ -215,6 +215,10 @@ class Trial:
             **_told(found),
         }
         return Finding(found.checks(), facts, found.lost, found.double_applied)
+
+    def live_digest(self) -> str:
+        """SHA-256 over the ledger's states, as a replay's fold tells it."""
+        return asyncio.run(live_digest(self.connections, PARTITIONS))
 
     def audited(self) -> Audit:
         """The audit as of now."""

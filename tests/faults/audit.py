@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import math
 import time
@@ -27,7 +28,7 @@ from stream.dead_letters import letter_of
 from stream.settings import GROUP
 from stream.topics import DECISIONS, EVENTS, EVENTS_DLQ
 from tests.faults.oracle import Expected, Told, expect, totals
-from training.rebuild import event_bytes, rebuild
+from training.rebuild import event_bytes, rebuild, states_digest
 
 ROWS_DEADLINE_S = 30.0
 TOLERANCE = 1e-6
@@ -119,6 +120,19 @@ def _ids(log: Mapping[int, Sequence[Any]]) -> set[str]:
             if isinstance(event, dict) and isinstance(event.get("id"), str):
                 found.add(event["id"])
     return found
+
+
+async def live_digest(connections: Connections, partitions: int) -> str:
+    """SHA-256 over all states that the ledger holds, as `training.rebuild` tells it."""
+    log = by_partition(whole_topic(connections, EVENTS.name), partitions)
+    async with Redis.from_url(connections.redis_url) as redis:
+        ledger = Ledger(redis, connections.named(EVENTS.name), connections.prefix)
+        states = {number: await _states(ledger, number, expect(records)) for number, records in log.items()}
+    digests = {
+        number: states_digest({user: state for user, state in found.items() if state is not None})
+        for number, found in states.items()
+    }
+    return hashlib.sha256("".join(f"{n}:{digest}\n" for n, digest in sorted(digests.items())).encode()).hexdigest()
 
 
 async def _states(ledger: Ledger, partition: int, found: Expected) -> dict[str, UserState | None]:

@@ -38,7 +38,7 @@ class Crew:
     """The workers of one trial; they die with this process. `env` is given to each beside its own settings."""
 
     def __init__(self, env: Mapping[str, str], logs: Path) -> None:
-        self._env = {**os.environ, **env, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.env = {**os.environ, **env, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._logs = logs
         self._members: dict[str, Member] = {}
         self._lifeline = Lifeline()
@@ -52,7 +52,7 @@ class Crew:
             self.wait_ready(name)
 
     def _spawn(self, name: str, settings: Mapping[str, str], port: int) -> Popen[bytes]:
-        env = {**self._env, "PYTHONPATH": str(ROOT), "RGALIGN_HEALTH_PORT": str(port), **settings}
+        env = {**self.env, "PYTHONPATH": str(ROOT), "RGALIGN_HEALTH_PORT": str(port), **settings}
         spoiled = "FAULTS_SPOIL" in settings
         argv = (sys.executable, "-m", "tests.faults.worker" if spoiled else "stream.app")
         return self._lifeline.start(argv, env, self.log(name))

@@ -1,4 +1,4 @@
-"""Rows 13-16 and 23: what the log may hold - repeats, any order and date, poison - and the same state from it again."""
+"""Rows 13-16: what the log may hold - repeats, any order and date, poison - and a clock that lies beside it."""
 
 from __future__ import annotations
 
