@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.acceptance import accepted
-from features.contract import Contract, InvalidEvent, from_ms, to_ms
+from features.acceptance import accepted, accepted_event
+from features.canonical import CanonicalEvent
+from features.contract import InvalidEvent, from_ms, to_ms
 from features.events import Decision, Outcome, QueryRequested, UserEvent
 from training.log_files import CONTRACTS, Source, file_name
 
@@ -56,16 +57,21 @@ def row_of(source: Source, record: Any) -> Row:
     """A Kafka record (as kafka-python gives it) as a row."""
     raw = Row(record.partition, record.offset, record.timestamp, record.key, record.value)
     try:
-        message: Any = accepted(CONTRACTS[source], record.key, record.value)
+        message = _accepted(source, record.key, record.value)
     except InvalidEvent as error:
         return raw._replace(fault=error.reason)
     return Row(*raw[:5], None, message.tenant, message.user, to_ms(message.time), *_told(message))
 
 
-def _told(message: Contract) -> tuple[str | None, ...]:
+def _accepted(source: Source, key: bytes | None, value: bytes | None) -> Any:
+    contract: Any = CONTRACTS[source]
+    return accepted_event(key, value) if contract is UserEvent else accepted(contract, key, value)
+
+
+def _told(message: Any) -> tuple[str | None, ...]:
     """id, decision_id, kind, intent_id, state_hash."""
     match message:
-        case UserEvent():
+        case UserEvent() | CanonicalEvent():
             return message.id, None, message.kind.value, None, None
         case Decision():
             return message.decision_id, message.decision_id, message.decision, None, message.embedding.state_hash
