@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 
@@ -24,14 +24,13 @@ RESTART_AFTER_S = 0.2
 
 @dataclass(slots=True)
 class Member:
-    """One worker: the settings it is started with, its process now, and how often it ended by itself."""
+    """One worker: the settings it is started with and its process now."""
 
     name: str
     settings: Mapping[str, str]
     process: Popen[bytes]
     health_port: int
     is_wanted: bool = True
-    ended_by_itself: list[int] = field(default_factory=list)
 
 
 class Crew:
@@ -41,6 +40,7 @@ class Crew:
         self.env = {**os.environ, **env, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._logs = logs
         self._members: dict[str, Member] = {}
+        self._ended: list[int] = []
         self._lifeline = Lifeline()
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -99,14 +99,14 @@ class Crew:
         for member in self._members.values():
             if member.is_wanted and (code := member.process.poll()) is not None:
                 self._lifeline.forget(member.process.pid)
-                member.ended_by_itself.append(code)
+                self._ended.append(code)
                 time.sleep(RESTART_AFTER_S)
                 kept = {key: value for key, value in member.settings.items() if key != "FAULTS_SPOIL"}
                 member.process = self._spawn(member.name, kept if code == EXIT else member.settings, member.health_port)
 
     def ends(self) -> list[int]:
         """The exit codes of all workers that ended by themselves."""
-        return [code for member in self._members.values() for code in member.ended_by_itself]
+        return list(self._ended)
 
     def kill(self, name: str, *, then_start: bool = False) -> None:
         """Kills a worker with SIGKILL."""

@@ -36,13 +36,14 @@ def kill_at_every_failpoint(trial: Trial) -> Finding:
     trial.worker("w", RGALIGN_SESSION_TIMEOUT_S="2")
     trial.send(Mix(rate_per_s=200, duplicates=0.02, poison=0.05))
     missed = []
-    for number, point in enumerate(FAILPOINTS, start=1):
+    for point in FAILPOINTS:
+        ended = len(trial.crew.ends())
         trial.crew.kill("w")
         nth = 1 if "claim" in point else draw.randint(1, 3)
         spoil = json.dumps({"point": point, "pass": nth})
         trial.crew.start("w", wait=False, FAULTS_SPOIL=spoil, RGALIGN_SESSION_TIMEOUT_S="2")
         try:
-            trial.crew.until(lambda n=number: len(trial.crew.ends()) >= n - len(missed), POINT_DEADLINE_S, point)
+            trial.crew.until(lambda n=ended: len(trial.crew.ends()) > n, POINT_DEADLINE_S, point)
             trial.crew.wait_ready("w")
         except TimeoutError:
             missed.append(point)
