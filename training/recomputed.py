@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from features.acceptance import accepted
-from features.contract import InvalidEvent, to_ms
-from features.events import FeatureRow, UserEvent
+from features.acceptance import accepted_event
+from features.canonical import ShopperEvent
+from features.contract import InvalidEvent
+from features.events import FeatureRow
 from features.feedback import FeedbackState, fold_outcome
 from features.fold import effective_ms, fold
 from features.schema import AGE_CAP_S, feature_row
@@ -27,7 +28,7 @@ from features.windows import NEVER_S
 from training.partition_log import PartitionLog, Served, Told
 
 Taken = TypeVar("Taken")
-IsTrigger = Callable[[UserEvent], bool]
+IsTrigger = Callable[[ShopperEvent], bool]
 
 PROMPT_COLUMNS = ("prompts_in_session", "since_s_prompt")
 FEEDBACK_COLUMNS = ("shown_1d", "clicked_1d", "dismissed_1d")
@@ -109,7 +110,7 @@ def _moments(log: PartitionLog, is_trigger: IsTrigger, refused: set[int]) -> Ite
         event = None if record.offset in refused else _event(record.key, record.value)
         if event is None:
             continue
-        at_ms = effective_ms(to_ms(event.time), record.timestamp_ms)
+        at_ms = effective_ms(event.time_ms, record.timestamp_ms)
         shopper = shoppers.setdefault(event.key, _Shopper(log.outcomes.get(event.key, ())))
         if _is_applied(shopper.state, event, record.offset, at_ms, watermark_ms):
             decisions = log.decisions.get(record.offset, ())
@@ -123,21 +124,21 @@ def _moments(log: PartitionLog, is_trigger: IsTrigger, refused: set[int]) -> Ite
         watermark_ms = max(watermark_ms, at_ms)
 
 
-def _event(key: bytes | None, value: bytes | None) -> UserEvent | None:
+def _event(key: bytes | None, value: bytes | None) -> ShopperEvent | None:
     try:
-        return accepted(UserEvent, key, value)
+        return accepted_event(key, value)
     except InvalidEvent:
         return None
 
 
-def _is_applied(state: UserState, event: UserEvent, offset: int, at_ms: int, watermark_ms: int) -> bool:
+def _is_applied(state: UserState, event: ShopperEvent, offset: int, at_ms: int, watermark_ms: int) -> bool:
     try:
         return fold(state, event, at_ms, watermark_ms) is Verdict.APPLIED
     except Exception as error:  # what the worker answers with a dead letter, whatever it is
         raise _Unfit(offset) from error
 
 
-def _row(shopper: _Shopper, served: Served, event: UserEvent, offset: int, at_ms: int) -> FeatureRow:
+def _row(shopper: _Shopper, served: Served, event: ShopperEvent, offset: int, at_ms: int) -> FeatureRow:
     feedback = shopper.feedback_through(served.feedback_offset)
     try:
         return feature_row(shopper.state, feedback, event, at_ms)
