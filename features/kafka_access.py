@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     IllegalSaslStateError,
-    KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
@@ -20,6 +21,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from features.access import AccessRefused, causes, certificate_fault, speaks_tls
 
 DEADLINE_MS = 5000
+CLOSE_S = 0.2
 
 
 async def is_admitted(arguments: Mapping[str, Any]) -> bool:
@@ -45,11 +47,20 @@ async def is_admitted(arguments: Mapping[str, Any]) -> bool:
 
 async def _ask(host: str, port: int, options: Mapping[str, Any]) -> None:
     """Connects and asks for the brokers, which a listener answers only to those who are let in."""
-    connection = await create_conn(host, port, request_timeout_ms=DEADLINE_MS, **options)
-    try:
+    async with _connected(host, port, options) as connection:
         await connection.send(MetadataRequest([]))
+
+
+@asynccontextmanager
+async def _connected(host: str, port: int, options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConnection]:
+    """A connection, closed to the end even if it was refused, as the loop may end with us."""
+    connection = AIOKafkaConnection(host, port, request_timeout_ms=DEADLINE_MS, **options)
+    try:
+        await connection.connect()
+        yield connection
     finally:
-        await connection.close()
+        closed = connection.close()
+        await asyncio.wait([closed], timeout=CLOSE_S)  # never done where no connection was made
 
 
 async def _refusal(error: Exception, host: str, port: int, options: Mapping[str, Any]) -> AccessRefused | None:
@@ -111,15 +122,10 @@ def _refused_certificate(error: Exception, where: str) -> AccessRefused | None:
 async def _greets(host: str, port: int, options: Mapping[str, Any], *, asks_for_user: bool = False) -> bool:
     """Whether a broker answers Kafka's first request under these options (and then wants a user to be named)."""
     try:
-        connection = await create_conn(host, port, request_timeout_ms=DEADLINE_MS, **options)
+        async with _connected(host, port, options) as connection:
+            if not asks_for_user:
+                return True
+            answer = await connection.send(SaslHandShakeRequest("PLAIN"))
+            return bool(answer.error_code != IllegalSaslStateError.errno)
     except (KafkaError, OSError, TimeoutError):
         return False
-    try:
-        if not asks_for_user:
-            return True
-        answer = await connection.send(SaslHandShakeRequest("PLAIN"))
-        return bool(answer.error_code != IllegalSaslStateError.errno)
-    except (KafkaConnectionError, TimeoutError):
-        return False
-    finally:
-        await connection.close()

@@ -82,5 +82,6 @@ async def _answers_without_tls(host: str, port: int) -> bool:
                 return (await reader.read(1)) in {b"+", b"-"}
             finally:
                 writer.close()
+                await writer.wait_closed()
     except (OSError, TimeoutError):
         return False
