@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import time
 from typing import Annotated
@@ -99,4 +100,5 @@ def _figures(results: list[Result], seeds: int) -> dict[str, figures.Figure]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     typer.run(main)

@@ -1,18 +1,25 @@
-"""Running rows under seeds: each result is saved as it is found, so that a stopped run goes on where it was."""
+"""Running rows under seeds: each result is saved as it is found, so that a stopped run goes on where it was.
+
+A saved result holds for the code that it was found with, and is found anew when any of it changed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests.faults.arena import FULL, MUTANT, Arena, Finding, Pace
+from tests.faults.crew import ROOT
 from tests.faults.rows import MUTANTS, ROWS
 
 FOLDER = Path(".out/faults")
+CODE = ("features", "training", "export", "stream", "deploy", "tests/faults")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +60,28 @@ def tasks(rows: Sequence[int], seeds: int) -> list[Task]:
 
 
 def saved(task: Task, folder: Path = FOLDER) -> Result | None:
-    """The result of an earlier run, if it is there."""
+    """The result of an earlier run of the same code, if it is there."""
     path = folder / f"{task.name}.json"
-    return Result(**json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text())
+    return Result(**told) if told.pop("code") == code() else None
+
+
+@cache
+def code() -> str:
+    """12 hex digits of all that a result depends on."""
+    told = hashlib.sha256()
+    for path in sorted(path for folder in CODE for path in (ROOT / folder).rglob("*.py")):
+        told.update(path.read_bytes())
+    return told.hexdigest()[:12]
 
 
 def save(task: Task, result: Result, folder: Path = FOLDER) -> None:
     """Writes a result, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{task.name}.part"
-    partial.write_text(json.dumps(asdict(result), indent=1) + "\n")
+    partial.write_text(json.dumps({"code": code(), **asdict(result)}, indent=1) + "\n")
     partial.replace(folder / f"{task.name}.json")
 
 
