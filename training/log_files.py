@@ -94,7 +94,8 @@ def digest(root: Path) -> str:
     """SHA-256 over the names and bytes of all files of a folder."""
     told = hashlib.sha256()
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        told.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        with path.open("rb") as file:
+            told.update(f"{path.relative_to(root)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return told.hexdigest()
 
 
