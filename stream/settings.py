@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from faust.auth import Credentials, SASLCredentials, SSLCredentials
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -75,14 +75,17 @@ def faust_settings(connections: Connections, worker: WorkerSettings) -> dict[str
     }
 
 
-def _credentials(connections: Connections) -> Credentials | None:
-    """What `features.kafka_client` tells aiokafka, in Faust's own terms."""
+def _credentials(connections: Connections) -> Any:
+    """What `features.kafka_client` tells aiokafka, in Faust's own terms; others who import this need no Faust."""
     told = aiokafka_arguments(connections)
+    if told["security_protocol"] == "PLAINTEXT":
+        return None
+    auth = importlib.import_module("faust.auth")
     if told["security_protocol"] == "SASL_SSL":
-        return SASLCredentials(
+        return auth.SASLCredentials(
             username=told["sasl_plain_username"],
             password=told["sasl_plain_password"],
             mechanism=told["sasl_mechanism"],
             ssl_context=told["ssl_context"],
         )
-    return SSLCredentials(told["ssl_context"]) if told["security_protocol"] == "SSL" else None
+    return auth.SSLCredentials(told["ssl_context"])

@@ -35,6 +35,18 @@ CONFINED = {
 }
 """Third party -> the only modules (or whole packages) that may import it."""
 
+DOORS = {
+    "AIOKafkaProducer": "aiokafka_arguments",
+    "AIOKafkaConsumer": "aiokafka_arguments",
+    "KafkaProducer": "open_kafka",
+    "KafkaConsumer": "open_kafka",
+    "KafkaAdminClient": "open_kafka",
+    "Redis": "open_redis",
+    "RedisCluster": "open_redis",
+    "from_url": "open_redis",
+}
+"""A client of Kafka or Redis -> what must open it, so that none goes without TLS, user and deadlines."""
+
 LATE_ONLY = ("torch", "transformers", "feast", "training")
 """What must not be loaded by importing any module of the stream."""
 
@@ -116,6 +128,34 @@ def busy_packages(root):
         if ast.get_docstring(tree) is None or len(tree.body) != 1:
             found.append(str(path.relative_to(root)))
     return found
+
+
+def side_doors(root):
+    """Clients that are opened without the arguments made from the settings."""
+    return [
+        f"{module}:{node.lineno} opens {_called(node)} without {DOORS[_called(node)]}"
+        for module, path in sources(root).items()
+        if module != "features.redis_client"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and _called(node) in DOORS
+        if DOORS[_called(node)] not in {_called(extra.value) for extra in node.keywords if extra.arg is None}
+    ]
+
+
+def _called(node):
+    """The last name of what a call calls: `redis.Redis.from_url(...)` is from_url."""
+    called = getattr(node, "func", None)
+    return getattr(called, "attr", getattr(called, "id", None))
+
+
+def test_every_client_is_opened_with_its_security():
+    assert side_doors(ROOT) == []
+
+
+@pytest.mark.parametrize("opened", ["KafkaConsumer(bootstrap_servers=x)", "AIOKafkaProducer()", "redis.Redis.from_url(x)"])
+def test_a_client_opened_by_a_side_door_is_found(house, opened):
+    (house / "deploy" / "reading.py").write_text(f"def read(x):\n    return {opened}\n")
+    assert len(side_doors(house)) == 1
 
 
 def test_imports_follow_one_arrow():
