@@ -16,18 +16,21 @@ from kafka import TopicPartition
 from deploy.log_reader import open_consumer, read, spans, whole_topic
 from deploy.publishing import publish
 from features.acceptance import accepted
-from features.contract import Contract, InvalidEvent, parse
+from features.contract import Contract, InvalidEvent, parse, to_ms
 from features.events import Decision, IntentStats, Outcome
 from features.redis_client import open_redis
 from features.settings import Connections
 from features.store import OnlineRows, RowWrite
 from features.views import INTENT_STATS, intent_values, project
-from features.windows import DAY_MS
+from features.windows import DAY_MS, MINUTE_MS
 from stream import topics
 from training.intent_stats import LATENESS_MS, WINDOW_MS, Snapshot, Tiles, closable_until_ms
 
 REACH_MS = WINDOW_MS + LATENESS_MS + DAY_MS
 """How far back the first reading begins: a whole window before any tile that may still be open."""
+
+IN_FLIGHT_MS = MINUTE_MS
+"""How long a record may be on its way into the log after its timestamp."""
 
 
 class StatisticsJob:
@@ -41,7 +44,7 @@ class StatisticsJob:
         self._published = _live(connections)
 
     def step(self, now_ms: int) -> Snapshot | None:
-        """Publishes the snapshot of all tiles that can be closed; None when there is no newer or no other one.
+        """Publishes the snapshot of all tiles that can be closed; None when nothing newer can be said.
 
         `now_ms` is the wall clock. Raises ConnectionError and FileNotFoundError with what to do.
         """
@@ -51,18 +54,22 @@ class StatisticsJob:
             return None
         self._tiles.close(until_ms)
         snapshot = self._tiles.snapshot()
-        if not snapshot.intents or snapshot.version in {stats.version for stats in self._published.values()}:
+        if not snapshot.intents or until_ms <= self._published_until_ms:
             return None
         self._publish(snapshot)
         return snapshot
 
-    def _passed_ms(self, now_ms: int) -> int:
-        """What time the log has passed: that of its newest record, and never after the wall clock.
+    @property
+    def _published_until_ms(self) -> int:
+        return max((to_ms(stats.until) for stats in self._published.values()), default=0)
 
-        All partitions are written by the same few clocks and read to their ends, so an idle one holds nothing back;
-        `LATENESS_MS` has room for a producer that is a minute behind.
+    def _passed_ms(self, now_ms: int) -> int:
+        """What time the log has passed in all partitions: that of its newest record, less what may be on its way.
+
+        Brokers' and producers' clocks tell it, not the events': so neither an idle partition nor an event of another
+        century holds tiles open or closes them early. It is never after the wall clock when the reading began.
         """
-        return min(max(self._newest_ms.values(), default=0), now_ms)
+        return min(max(self._newest_ms.values(), default=0), now_ms) - IN_FLIGHT_MS
 
     def _read(self, now_ms: int) -> None:
         consumer = open_consumer(self._connections)
