@@ -152,7 +152,7 @@ def test_every_client_is_opened_with_its_security():
     assert side_doors(ROOT) == []
 
 
-@pytest.mark.parametrize("opened", ["KafkaConsumer(bootstrap_servers=x)", "AIOKafkaProducer()", "redis.Redis.from_url(x)"])
+@pytest.mark.parametrize("opened", ["KafkaConsumer(servers=x)", "AIOKafkaProducer()", "redis.Redis.from_url(x)"])
 def test_a_client_opened_by_a_side_door_is_found(house, opened):
     (house / "deploy" / "reading.py").write_text(f"def read(x):\n    return {opened}\n")
     assert len(side_doors(house)) == 1

@@ -158,7 +158,7 @@ async def _started(connections: Connections, deadline_s: float) -> AIOKafkaConsu
             raise ReplayError(_away(connections, deadline_s))
         await asyncio.sleep(0.1)
     consumer = AIOKafkaConsumer(
-        **arguments,
+        **aiokafka_arguments(connections),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="none",  # a reader that retention overtakes must say so, never jump ahead
