@@ -126,3 +126,12 @@ def test_what_was_said_last_is_kept():
     assert state.newest_failure() == Failure("TEN", "expired", START_MS + 1)
     assert state.failures["payment_failed"].what == "card"
     assert state.locale == "en"
+
+
+def test_among_equal_times_the_later_in_the_log_wins():
+    told = [("searched", {"query": "parcel"}), ("searched", {"query": "refund"}), ("help_page_opened", {"topic": "A"}),
+            ("help_page_opened", {"topic": "B"}), ("chat_opened", {"text": "a"}), ("chat_opened", {"text": "b"}),
+            ("cart_updated", {"quantity": 1}), ("cart_updated", {"quantity": 2})]  # fmt: skip
+    state = folded(*(event(kind, START_MS, f"e{place}", **data) for place, (kind, data) in enumerate(told)))
+    assert (state.last_search, state.last_help_topic, state.last_text) == ("refund", "B", "b")
+    assert (state.cart_quantity, state.recent[0].kind) == (2, "cart_updated")

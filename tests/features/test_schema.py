@@ -60,6 +60,12 @@ def test_counts_are_raw_in_the_row_and_logarithmic_in_the_array():
     assert numeric(row, "cart_quantity") == pytest.approx(math.log1p(7))
 
 
+def test_windows_count_all_events_and_half_lives_one_kind():
+    row = row_of(("searched", {"query": "parcel"}), ("chat_opened", {}), now_ms=START_MS + 3_600_000)
+    assert (row.numeric["events_1m"], row.numeric["events_1d"], row.numeric["count_1h_searched"]) == (0, 2, 0.5)
+    assert row.numeric["count_1d_searched"] == pytest.approx(2 ** (-1 / 24), abs=1e-6)
+
+
 def test_the_sequence_is_newest_first_and_padded_with_zeros():
     row = row_of(("searched", {"query": "parcel"}), ("chat_opened", {}), now_ms=START_MS + 1001)
     encoded = encode([row])

@@ -1,5 +1,6 @@
 """What a user's state answers, its bounds and its bytes."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,3 +71,14 @@ def test_no_bytes_give_a_fresh_state_that_comes_back():
 def test_bytes_of_another_program_are_refused_with_advice(blob):
     with pytest.raises(StateFormatError, match="RGALIGN_PREFIX"):
         UserState.from_bytes(blob)
+
+
+def test_a_blob_of_another_format_names_both():
+    with pytest.raises(StateFormatError, match="has format 7, this program reads 2"):
+        UserState.from_bytes(msgspec.msgpack.encode([7, 0]))
+
+
+def test_a_window_that_is_not_kept_is_refused_with_those_that_are():
+    assert folded(event()).events_within(60, START_MS) == 1
+    with pytest.raises(ValueError, match="no window of 61 s is kept: ask for one of"):
+        UserState().events_within(61, START_MS)

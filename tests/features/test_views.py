@@ -40,6 +40,17 @@ def test_counts_are_as_of_the_newest_event_of_their_kind():
     assert values["session_id"] == f"s{NOW_MS}"
 
 
+def test_an_event_changes_its_own_kind_the_windows_and_the_session_only():
+    state = folded("searched", query="parcel")
+    before = activity_values(state)
+    told = UserEvent(id="e2", type="chat_opened", time=from_ms(NOW_MS), user="a")
+    fold(state, told, NOW_MS + 5, NOW_MS)
+    after = activity_values(state)
+    changed = {name for name in after if after[name] != before[name]}
+    own = {"count_1h_chat_opened", "count_1d_chat_opened", "last_ms_chat_opened"}
+    assert changed == own | {"events_1m", "events_1h", "events_1d", "events_7d", "session_events"}
+
+
 def test_view_names_and_keys_are_consistent():
     assert all(name == view.name for name, view in VIEWS.items())
     assert {view.join_key for view in VIEWS.values()} == {"shopper_id", "intent_key"}

@@ -96,7 +96,7 @@ def test_feast_reads_what_our_reader_reads(ours: dict[str, ViewRow], store: Any)
 def test_the_decision_was_made_with_these_values(decision: Decision, ours: dict[str, ViewRow]) -> None:
     numeric = decision.features.numeric
     activity, order, query = (ours[view.name].values for view in VIEWS)
-    for counted in ("count_10m_chat_opened", "count_1d_parcel_delayed", "cart_quantity", "session_events"):
+    for counted in ("count_1h_chat_opened", "events_1d", "cart_quantity", "session_events"):
         assert numeric[counted] == pytest.approx(activity[counted]), counted
     assert (activity["session_id"], activity["locale"]) == (decision.session, "en")
     assert (numeric["orders"], numeric["delay_days"]) == (order["orders"], order["delay_days"]) == (1, 2.5)
