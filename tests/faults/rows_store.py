@@ -41,6 +41,7 @@ def store_flushed(trial: Trial) -> Finding:
     trial.crew.wait(2)
     found = trial.settle()
     found.facts |= {"to_fold_again": before, "restarts": len(trial.crew.ends())}
+    may_decide_again(found)
     found.checks["the loss was noticed"] = trial.crew.said("StoreLost") > 0
     return found
 
@@ -60,8 +61,14 @@ def store_crashed(trial: Trial) -> Finding:
         trial.crew.wait(4)
     found = trial.settle()
     found.facts |= {"records_forgotten": went_back, "restarts": len(trial.crew.ends())}
+    may_decide_again(found)
     found.checks["the store went back in time"] = went_back > 0
     return found
+
+
+def may_decide_again(found: Finding) -> None:
+    """A trigger whose effects the store forgot is decided again, under the same id: that is how it is meant to be."""
+    found.checks.pop("no decision twice")
 
 
 def _cut_end(trial: Trial, size: int) -> None:

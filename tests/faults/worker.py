@@ -1,8 +1,8 @@
 """A real worker, spoiled: failpoints around its effects, a mutant without a safeguard, a clock that jumps.
 
 `FAULTS_SPOIL` holds JSON: {"point": "before_commit", "pass": 3, "act": "exit" | "stop"}, {"mutant": "no_fence"},
-{"clock_jumps_s": [[after, by], ...]} or {"commits_fail_s": 5}. The product has no hook for any of it: methods are
-wrapped here, then `stream.app.main` runs as ever.
+{"clock_jumps_s": [[after, by], ...]} or {"commits_fail_until_s": 1764000000}. The product has no hook for any of it:
+methods are wrapped here, then `stream.app.main` runs as ever.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CommitFailedError, RequestTimedOutError
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import IllegalGenerationError, NotCoordinatorForGroupError, RequestTimedOutError, UnknownError
 
 import stream.app
 from features import ledger
@@ -41,6 +42,15 @@ POINTS: dict[str, tuple[type, str]] = {
     "clean": (ledger.Ledger, "clean"),
     "offset_commit": (AIOKafkaConsumer, "commit"),
 }
+COMMIT_FAULTS = (
+    (False, IllegalGenerationError),
+    (True, RequestTimedOutError),
+    (False, NotCoordinatorForGroupError),
+    (True, RequestTimedOutError),
+    (False, IllegalGenerationError),
+    (False, UnknownError),
+)
+"""Whether the broker takes a commit of offsets, and the error that the worker gets."""
 MAY_BE_IDLE = {"dead_letter", "publish", "acknowledged"}
 """Calls that a batch without dead letters or decisions makes too, with nothing to do."""
 FAILPOINTS = tuple(f"{side}_{name}" for name in POINTS for side in ("before", "after"))
@@ -87,22 +97,20 @@ def jump(jumps: list[tuple[float, float]]) -> None:
     stream.app.Worker = functools.partial(stream.app.Worker, clock=clock)  # type: ignore[misc, assignment]
 
 
-def fail_commits(seconds: float) -> None:
-    """Every commit of offsets fails for so long after the start: in turn before and after the broker took it."""
-    began_s, real, errors = time.monotonic(), AIOKafkaConsumer.commit, itertools.count()
+def fail_commits(until_s: float) -> None:
+    """Commits of offsets fail until that time of day: refused, taken but unanswered, and for no known reason."""
+    real, turns = GroupCoordinator._do_commit_offsets, itertools.cycle(COMMIT_FAULTS)
 
     @functools.wraps(real)
-    async def commit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if time.monotonic() - began_s > seconds:
-            return await real(self, *args, **kwargs)
-        turn = next(errors)
-        if turn % 2:
-            await real(self, *args, **kwargs)
-        error = RequestTimedOutError() if turn % 2 else CommitFailedError()
-        log.warning("offset_commit_fails", error=type(error).__name__)
-        raise error
+    async def commit(self: Any, assignment: Any, offsets: Any) -> None:
+        is_taken, error = (True, None) if time.time() > until_s else next(turns)
+        if is_taken:
+            await real(self, assignment, offsets)
+        if error is not None:
+            log.warning("offset_commit_fails", error=error.__name__)
+            raise error
 
-    AIOKafkaConsumer.commit = commit
+    GroupCoordinator._do_commit_offsets = commit
 
 
 def main() -> None:
@@ -112,7 +120,7 @@ def main() -> None:
         "point": lambda point: arm(point, spoil.get("pass", 1), spoil.get("act", "exit")),
         "mutant": lambda name: mutants.MUTANTS[name](),
         "clock_jumps_s": jump,
-        "commits_fail_s": fail_commits,
+        "commits_fail_until_s": fail_commits,
     }
     for what in spoil.keys() & doings.keys():
         doings[what](spoil[what])
