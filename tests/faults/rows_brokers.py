@@ -45,11 +45,8 @@ def commits_fail(trial: Trial) -> Finding:
     trial.crew.wait_ready("w")
     trial.crew.wait(3)
     found = trial.settle()
-    found.facts |= {
-        "failed": trial.crew.said("offset_commit_fails"),
-        "uncommitted": left_uncommitted(trial),
-        "restarts": len(trial.crew.ends()),
-    }
+    failed, left = trial.crew.said("offset_commit_fails"), left_uncommitted(trial)
+    found.facts |= {"failed": failed, "uncommitted": left, "restarts": len(trial.crew.ends())}
     found.checks |= {
         "commits failed": failed > 0,
         "later commits advance to the end": left == 0,
