@@ -190,6 +190,11 @@ class Outcome(Contract):
     text: LongText | None = None
 
     @property
+    def time_ms(self) -> int:
+        """The time in ms since the epoch."""
+        return to_ms(self.time)
+
+    @property
     def key(self) -> str:
         """The record key, `tenant:user`."""
         return f"{self.tenant}:{self.user}"

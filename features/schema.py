@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import itemgetter
 
 import mmh3
@@ -84,6 +85,7 @@ class SchemaMismatch(ValueError):
     """Feature rows and this program disagree about the columns."""
 
 
+@cache
 def fingerprint() -> str:
     """16 hex digits of everything that gives the arrays their meaning: columns, buckets, vocabularies, transforms."""
     described = {

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from features.contract import InvalidEvent, parse, to_ms
-from features.events import DeadLetter, Outcome, UserEvent
+from features.contract import InvalidEvent
+from features.events import DeadLetter
 from features.fold import effective_ms
 from stream.batching import Batch, Record
 from stream.dead_letters import MAX_DETAIL
 
-Message = TypeVar("Message", UserEvent, Outcome)
+
+class _Timed(Protocol):
+    @property
+    def time_ms(self) -> int: ...
+
+
+Message = TypeVar("Message", bound=_Timed)
+Accept = Callable[[bytes | None, bytes | None], Message]
+"""Gives the message of a record's (key, value). Raises `InvalidEvent`."""
 
 
 class Item(NamedTuple, Generic[Message]):
@@ -36,40 +44,26 @@ class Decoded(Generic[Message]):
 
 def decode(
     batch: Batch,
-    contract: type[Message],
+    accept: Accept[Message],
     watermark_ms: int,
     now: datetime,
     refused: Mapping[int, InvalidEvent] | None = None,
 ) -> Decoded[Message]:
-    """The messages of a batch. `refused` names offsets that turned out to be unfit later, and why."""
+    """The messages of a batch that `accept` takes. `refused`: offsets that turned out to be unfit later, and why."""
     items: list[Item[Message]] = []
     letters: list[tuple[Record, DeadLetter]] = []
     for record in batch.records:
         try:
             if refused and record.offset in refused:
                 raise refused[record.offset]
-            message = _message(record, contract)
+            message = accept(record.key, record.value)
         except InvalidEvent as error:
             letters.append((record, _letter(batch, record, error, now)))
             continue
-        at_ms = effective_ms(to_ms(message.time), record.timestamp_ms)
+        at_ms = effective_ms(message.time_ms, record.timestamp_ms)
         items.append(Item(record, message, at_ms, watermark_ms))
         watermark_ms = max(watermark_ms, at_ms)
     return Decoded(items, letters, watermark_ms)
-
-
-def _message(record: Record, contract: type[Message]) -> Message:
-    if record.value is None:
-        raise InvalidEvent("empty", f"{contract.__name__}: the record has no value; expected a JSON object")
-    message = parse(contract, record.value)
-    key = message.key
-    if record.key != key.encode():
-        raise InvalidEvent(
-            "wrong_key",
-            f"{contract.__name__}: the record's key is {(record.key or b'')[:200]!r}, expected {key!r}: state is kept "
-            "by partition, so the key must be tenant:user; send events through the gateway, or set the key",
-        )
-    return message
 
 
 def _letter(batch: Batch, record: Record, error: InvalidEvent, now: datetime) -> DeadLetter:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
+from features.acceptance import accepted
 from features.contract import from_ms
 from features.events import Outcome
 from features.feedback import FeedbackState, fold_outcome
@@ -34,7 +36,7 @@ class OutcomeLine:
 
     async def _process(self, batch: Batch) -> None:
         watermark_ms = self.fence.watermark_ms(batch.partition)
-        decoded = decode(batch, Outcome, watermark_ms, from_ms(self._clock()))
+        decoded = decode(batch, partial(accepted, Outcome), watermark_ms, from_ms(self._clock()))
         states, counts = await self._folded(batch.partition, decoded)
         await self._dead_letters.set_aside(decoded.letters)
         blobs = {user: state.to_bytes() for user, state in states.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import partial
 from typing import Any, Self
 
 import structlog
@@ -15,6 +16,7 @@ from features.kafka_client import aiokafka_arguments
 from features.settings import Connections
 from stream import tracing
 from stream.connecting import started
+from stream.telemetry import INTERRUPTED
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,7 @@ class Outbox:
             linger_ms=LINGER_MS,
             max_request_size=MAX_RECORD_BYTES,
         )
+        self._waiting: set[asyncio.Future[Any]] = set()
 
     async def __aenter__(self) -> Self:
         await started(self.producer, self._connections)
@@ -43,17 +46,25 @@ class Outbox:
     async def __aexit__(self, *_: object) -> None:
         await self.producer.stop()
 
-    async def send(self, topic: str, messages: Iterable[Decision | QueryRequested]) -> list[asyncio.Future[Any]]:
-        """Hands messages to the producer; each future is its acknowledgement."""
-        sent = []
+    async def send(self, topic: str, messages: Iterable[Decision | QueryRequested]) -> None:
+        """Hands messages to the producer; what is not acknowledged in the end is counted.
+
+        Nobody waits for an acknowledgement: decisions are perishable, and what a broker's absence piles up is bounded
+        by the producer's own buffer, for which this waits.
+        """
         for message in messages:
             try:
-                sent.append(await self._append(topic, message))
+                sent = await self._append(topic, message)
             except KafkaError as error:
-                failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-                failed.set_exception(error)
-                sent.append(failed)
-        return sent
+                self._lost(topic, error)
+                continue
+            self._waiting.add(sent)
+            sent.add_done_callback(partial(self._ended, topic))
+
+    async def settled(self) -> None:
+        """Returns when everything handed over so far is acknowledged or lost."""
+        if self._waiting:
+            await asyncio.wait(set(self._waiting))
 
     async def _append(self, topic: str, message: Decision | QueryRequested) -> asyncio.Future[Any]:
         headers = tracing.decided(message) if isinstance(message, Decision) else ()
@@ -62,10 +73,11 @@ class Outbox:
         )
         return future
 
-    async def lost(self, sent: Sequence[asyncio.Future[Any]]) -> int:
-        """Waits for all acknowledgements; how many messages were not acknowledged."""
-        ends = await asyncio.gather(*sent, return_exceptions=True)
-        errors = [end for end in ends if isinstance(end, BaseException)]
-        for error in errors[:1]:
-            log.warning("messages_lost", count=len(errors), error=str(error) or type(error).__name__)
-        return len(errors)
+    def _ended(self, topic: str, sent: asyncio.Future[Any]) -> None:
+        self._waiting.discard(sent)
+        if not sent.cancelled() and (error := sent.exception()) is not None:
+            self._lost(topic, error)
+
+    def _lost(self, topic: str, error: BaseException) -> None:
+        INTERRUPTED.labels(topic=topic).inc()
+        log.warning("message_lost", topic=topic, error=str(error) or type(error).__name__)

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from features.acceptance import accepted_event
+from features.canonical import ShopperEvent
 from features.contract import InvalidEvent, from_ms, origin
-from features.events import Decision, QueryRequested, UserEvent
+from features.events import Decision, QueryRequested
 from features.ledger import Claim, Counts, Ledger
 from features.state import UserState, Verdict
 from stream import deciding, tracing
@@ -37,7 +39,6 @@ from stream.telemetry import (
     DECISION_SECONDS,
     DECISIONS,
     EVENTS,
-    INTERRUPTED,
     WATERMARK_DELAY_SECONDS,
     observe_freshness,
 )
@@ -59,7 +60,7 @@ class Names:
 class Work:
     """What a batch leads to, before any of it has an effect."""
 
-    decoded: Decoded[UserEvent]
+    decoded: Decoded[ShopperEvent]
     counts: Counts
     states: dict[str, UserState]
     touched: list[str]
@@ -123,10 +124,8 @@ class EventLine:
         self._users.give(batch.partition, work.states)
         self._projection.note(batch.partition, batch.epoch, batch.last, states, batch.records[0].timestamp_ms)
         with stage("publish"):
-            sent = await self._outbox.send(self._names.decisions, work.decisions)
-            asked = await self._outbox.send(self._names.queries, work.queries)
-            INTERRUPTED.inc(await self._outbox.lost(sent))
-            await self._outbox.lost(asked)
+            await self._outbox.send(self._names.decisions, work.decisions)
+            await self._outbox.send(self._names.queries, work.queries)
         self._count(batch, work)
 
     async def _worked(self, batch: Batch) -> Work:
@@ -135,7 +134,7 @@ class EventLine:
         while True:
             with stage("decode"):
                 decoded = decode(
-                    batch, UserEvent, self.fence.watermark_ms(batch.partition), from_ms(self._clock()), refused
+                    batch, accepted_event, self.fence.watermark_ms(batch.partition), from_ms(self._clock()), refused
                 )
             try:
                 return await self._folded(batch, decoded)
@@ -143,7 +142,7 @@ class EventLine:
                 log.exception("event_unfit", at=origin(batch.topic, batch.partition, unfit.offset))
                 refused[unfit.offset] = unfit.reason
 
-    async def _folded(self, batch: Batch, decoded: Decoded[UserEvent]) -> Work:
+    async def _folded(self, batch: Batch, decoded: Decoded[ShopperEvent]) -> Work:
         shoppers = await self._shoppers(batch.partition, decoded)
         serving = self._models.serving(self._knowledge.kb)
         ends: Counter[Verdict] = Counter()
@@ -159,8 +158,8 @@ class EventLine:
         states = {shopper.key: shopper.state for shopper in shoppers}
         return Work(decoded, counts, states, [shopper.key for shopper in touched], decisions, queries)
 
-    async def _shoppers(self, partition: int, decoded: Decoded[UserEvent]) -> list[Shopper]:
-        by_user: dict[str, list[Item[UserEvent]]] = {}
+    async def _shoppers(self, partition: int, decoded: Decoded[ShopperEvent]) -> list[Shopper]:
+        by_user: dict[str, list[Item[ShopperEvent]]] = {}
         asking: dict[str, None] = {}
         for item in decoded.items:
             by_user.setdefault(item.message.key, []).append(item)

@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from features.events import EventKind, PageClass, UserEvent
+from features.canonical import ShopperEvent
+from features.events import EventKind, PageClass
 
 TRIGGERS = frozenset({
     EventKind.HELP_PAGE_OPENED, EventKind.CHAT_OPENED, EventKind.PAYMENT_FAILED, EventKind.VOUCHER_REJECTED,
@@ -65,7 +66,7 @@ class PolicySettings(BaseSettings):
         text = repr(sorted((name, _canonical(value)) for name, value in self))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def is_trigger(self, event: UserEvent) -> bool:
+    def is_trigger(self, event: ShopperEvent) -> bool:
         """Whether an event asks for a decision."""
         kind = event.kind
         return kind in self.triggers or (kind is EventKind.PAGE_VIEWED and event.data.page in self.pages)

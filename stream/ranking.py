@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
 from export.session import Ranker
-from features.events import FeatureRow, QueryEmbedding, UserEvent
+from features.canonical import ShopperEvent
+from features.events import FeatureRow, QueryEmbedding
 from features.intent import Intent
 from features.knowledge import KnowledgeBase
 from features.querycache import QueryCache
@@ -42,7 +43,7 @@ MAX_SCORE = 1e6
 class Trigger:
     """A moment that asks for a decision: the user exactly as they stood then."""
 
-    event: UserEvent
+    event: ShopperEvent
     record: Record
     at_ms: int
     session: str

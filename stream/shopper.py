@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
+from features.canonical import ShopperEvent
 from features.contract import InvalidEvent, from_ms, origin
-from features.events import Decision, QueryRequested, UserEvent
+from features.events import Decision, QueryRequested
 from features.feedback import FeedbackState
 from features.fold import fold
 from features.prompt import is_telling, prompt_of
@@ -30,14 +31,14 @@ class Unfit(Exception):
 class Shopper:
     """A user's state and the batch's events of theirs that are still to be folded."""
 
-    def __init__(self, key: str, state: UserState, feedback: bytes | None, items: Iterable[Item[UserEvent]]) -> None:
+    def __init__(self, key: str, state: UserState, feedback: bytes | None, items: Iterable[Item[ShopperEvent]]) -> None:
         self.key = key
         self.state = state
         self._feedback = feedback
         self._items = deque(items)
         self.is_touched = False
         """Whether an event was applied."""
-        self._telling: Item[UserEvent] | None = None
+        self._telling: Item[ShopperEvent] | None = None
         self._wants_query = False
 
     def advance(self, policy: PolicySettings, ends: Counter[Verdict], oldest_ms: int) -> Trigger | None:
@@ -64,7 +65,7 @@ class Shopper:
                 ) from error
         return None
 
-    def _trigger(self, item: Item[UserEvent]) -> Trigger:
+    def _trigger(self, item: Item[ShopperEvent]) -> Trigger:
         state, feedback, at_ms = self.state, FeedbackState.from_bytes(self._feedback), item.at_ms
         prompt = prompt_of(state, at_ms)
         return Trigger(

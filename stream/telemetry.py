@@ -52,7 +52,7 @@ SWAPS = _counter("swaps", "Model bundles offered to this worker: swapped|refused
 QUERY_CACHE = _counter("query_cache", "Latent queries at decision time: fresh|stale|null", "state")
 QUERIES_EMBEDDED = _counter("queries_embedded", "Latent query requests: computed|cached|superseded|failed", "result")
 INTERRUPTED = _counter(
-    "interrupted_decisions", "Decisions a crash kept from being published (perishable, not repeated)"
+    "interrupted_messages", "Decisions and query requests that Kafka did not acknowledge; never repeated", "topic"
 )
 
 STAGE_SECONDS = _histogram("stage_seconds", "Time of one pipeline stage for one micro-batch", _FAST, "stage")

@@ -60,6 +60,7 @@ class Line:
     async def take(self, *events: UserEvent) -> Batch:
         batch = self.batch(events)
         await self.worker.events.process(batch)
+        await self.worker.outbox.settled()
         self.offset = batch.last + 1
         return batch
 
@@ -266,5 +267,6 @@ async def test_a_trigger_older_than_a_prompt_is_of_use_gets_no_decision(line: Li
     batch = line.batch([event(1), event(2)])
     old = batch.records[0]._replace(timestamp_ms=NOW_MS - 10 * 60_000)
     await line.worker.events.process(replace(batch, records=(old, batch.records[1])))
+    await line.worker.outbox.settled()
     assert [d.trigger_event for d in line.decisions()] == ["e2"]
     assert (await line.counts()).applied == 2
