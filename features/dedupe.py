@@ -1,7 +1,7 @@
 """The dedupe window: which event ids were applied, packed so that a full one is stored and searched as bytes.
 
-Ids are kept as 64-bit hashes, oldest first: two different ids of one user meet with probability < 2e-15 in a window
-of 256.
+Ids are kept as 64-bit hashes, oldest first, with the whole second of their events' times: two different ids of one
+user meet with probability < 2e-15 in a window of 256.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import struct
 import mmh3
 
 IDENTITY_BYTES = 8
-_time_ms = struct.Struct("<q")
+_time_s = struct.Struct("<I")
+_LAST_S = 2**32 - 1
 
 
 def event_identity(event_id: str) -> bytes:
@@ -31,15 +32,16 @@ def is_known(ids: bytearray, identity: bytes) -> bool:
     return place >= 0
 
 
-def remember(ids: bytearray, times_ms: bytearray, identity: bytes, at_ms: int) -> None:
-    """Appends an id and the time of its event."""
+def remember(ids: bytearray, times_s: bytearray, identity: bytes, at_ms: int) -> None:
+    """Appends an id and the time of its event, at least 0."""
     ids += identity
-    times_ms += _time_ms.pack(at_ms)
+    times_s += _time_s.pack(min(at_ms // 1000, _LAST_S))
 
 
-def forget(ids: bytearray, times_ms: bytearray, expired_ms: int, most: int) -> None:
-    """Drops the oldest ids while they are from before `expired_ms`, or more than `most`; the newest one stays."""
+def forget(ids: bytearray, times_s: bytearray, expired_ms: int, most: int) -> None:
+    """Drops the oldest ids while their second is before that of `expired_ms`, or more than `most`; one id stays."""
+    expired_s = expired_ms // 1000
     while len(ids) > IDENTITY_BYTES and (
-        len(ids) > most * IDENTITY_BYTES or _time_ms.unpack_from(times_ms)[0] < expired_ms
+        len(ids) > most * IDENTITY_BYTES or _time_s.unpack_from(times_s)[0] < expired_s
     ):
-        del ids[:IDENTITY_BYTES], times_ms[: _time_ms.size]
+        del ids[:IDENTITY_BYTES], times_s[: _time_s.size]

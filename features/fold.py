@@ -65,8 +65,8 @@ def fold(state: UserState, event: ShopperEvent, at_ms: int, watermark_ms: int) -
         return Verdict.DUPLICATE
     if is_late(at_ms, watermark_ms):
         return Verdict.LATE
-    remember(state.seen_ids, state.seen_ms, identity, at_ms)
-    forget(state.seen_ids, state.seen_ms, watermark_ms - DEDUPE_WINDOW_MS, MAX_SEEN)
+    remember(state.seen_ids, state.seen_s, identity, at_ms)
+    forget(state.seen_ids, state.seen_s, watermark_ms - DEDUPE_WINDOW_MS, MAX_SEEN)
     _advance_session(state, at_ms)
     kind = event.kind
     name = _KIND_NAME[kind]

@@ -72,7 +72,7 @@ class UserState(Struct, array_like=True, gc=False, tag=_FORMAT, forbid_unknown_f
     """What a fold over one user's events knows; a fresh one knows nothing. Empty text and 0 ms mean never.
 
     `tiles` holds the counts of all events, one list for each window of `TILINGS` (see `windows.add_to_tiles`);
-    `seen_ids` and `seen_ms` are the dedupe window (see `features.dedupe`).
+    `seen_ids` and `seen_s` are the dedupe window (see `features.dedupe`).
     """
 
     session_start_ms: int = 0
@@ -93,7 +93,7 @@ class UserState(Struct, array_like=True, gc=False, tag=_FORMAT, forbid_unknown_f
     last_text_ms: int = 0
     locale: str = ""
     seen_ids: bytearray = msgspec.field(default_factory=bytearray)
-    seen_ms: bytearray = msgspec.field(default_factory=bytearray)
+    seen_s: bytearray = msgspec.field(default_factory=bytearray)
     prompts_in_session: int = 0
     last_prompt_ms: int = 0
     prompt_hash: str = ""

@@ -25,8 +25,8 @@ def no_dedupe() -> None:
     real = shopper.fold
 
     def fold(state: Any, *args: Any) -> Any:
-        for known in ("seen", "seen_ids", "seen_ms"):
-            getattr(state, known, []).clear()
+        for known in ("seen_ids", "seen_s"):
+            getattr(state, known).clear()
         return real(state, *args)
 
     shopper.fold = fold

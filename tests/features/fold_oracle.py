@@ -38,7 +38,7 @@ class Partition:
         if at_ms < before_ms - LATENESS_MS:
             return "late", at_ms, before_ms
         self.remembered = [*self.remembered, (event_id, at_ms)][-MOST_IDS:]
-        while len(self.remembered) > 1 and self.remembered[0][1] < before_ms - WINDOW_MS:
+        while len(self.remembered) > 1 and self.remembered[0][1] // 1000 < (before_ms - WINDOW_MS) // 1000:
             self.remembered.pop(0)
         return "applied", at_ms, before_ms
 

@@ -55,7 +55,7 @@ def test_a_late_event_changes_nothing_and_one_at_the_edge_counts():
 def test_a_repeat_older_than_the_dedupe_window_is_late():
     assert DEDUPE_WINDOW_MS >= ALLOWED_LATENESS_MS
     state = folded(event(event_id="old"))
-    watermark_ms = START_MS + DEDUPE_WINDOW_MS + 1
+    watermark_ms = START_MS + DEDUPE_WINDOW_MS + 1000
     apply(state, event(at_ms=watermark_ms), watermark_ms=watermark_ms)
     assert len(state.seen_ids) == IDENTITY_BYTES
     assert apply(state, event(event_id="old"), watermark_ms=watermark_ms) == [Verdict.LATE]
