@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,8 +14,12 @@ from typing import Any
 import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from deploy.feature_checks import check_skew, write_history
 from features.definitions import apply
 from features.events import FeatureRow
@@ -107,6 +112,24 @@ def test_one_changed_cell_is_told_with_its_decision(living: Lived, partition: Pa
         1,
         (served.decision_id, "cart_quantity", 99.0, served.row.numeric["cart_quantity"]),
     )
+
+
+def test_the_command_ends_with_1_when_a_logged_cell_was_changed(log: Path, tmp_path: Path, outputs: Path) -> None:
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(log, spoilt)
+    path = next(spoilt.glob("decisions/dt=*/part-*.parquet"))
+    table = pq.read_table(path)
+    values = table["value"].to_pylist()
+    decision = orjson.loads(values[0])
+    decision["features"]["numeric"]["session_events"] += 1
+    table = table.set_column(
+        table.schema.get_field_index("value"), "value", pa.array([orjson.dumps(decision), *values[1:]])
+    )
+    pq.write_table(table, path)
+    ends = [CliRunner().invoke(app, ["features", "skew", "--log", str(root)]) for root in (log, spoilt)]
+    assert [end.exit_code for end in ends] == [0, 1]
+    assert decision["decision_id"][:8] in ends[1].output
+    assert "session_events" in ends[1].output
 
 
 def test_a_lost_event_a_lost_outcome_and_another_feedback_offset_are_skew(

@@ -18,7 +18,7 @@ from features.views import INTENT_STATS, project
 from stream import topics as named
 from stream.live_stats import LiveStatistics
 from training.intent_stats import LATENESS_MS, TILE_MS
-from training.replay import replay
+from training.replay import Window, replay
 from training.snapshots import unfounded
 
 START_MS = 1_767_225_600_000
@@ -119,3 +119,5 @@ def test_a_version_is_founded_when_the_replayed_log_leads_to_it(topics: Connecti
     other = f"{snapshot.version[:-1]}~"
     assert unfounded(tmp_path / "log", "demo", [snapshot.version]) == {}
     assert unfounded(tmp_path / "log", "demo", [other, "nonsense"]).keys() == {other, "nonsense"}
+    replay(topics, tmp_path / "late", Window(since_ms=START_MS + 600_000))
+    assert unfounded(tmp_path / "late", "demo", [snapshot.version]) == {}, "the log no longer holds its whole window"
