@@ -242,6 +242,7 @@ _COMMIT = _Script("""
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'applied')
 if not meta[1] or not meta[2] then return {'lost', '-2'} end
 if meta[1] ~= ARGV[1] then
+  if tonumber(meta[1]) < tonumber(ARGV[1]) then return {'lost', meta[2]} end
   redis.call('HINCRBY', KEYS[1], 'n:fenced', 1)
   return {'fenced', meta[1]}
 end

@@ -114,6 +114,16 @@ async def test_a_store_that_went_back_in_time_is_noticed(client, ledger):
         await commit(ledger, claim, 10, 12)
 
 
+async def test_a_store_that_forgot_the_claim_itself_went_back_in_time(client, ledger):
+    await ledger.claim(0)
+    copy = await client.dump(ledger._meta(0))
+    claim = await ledger.claim(0)
+    await client.restore(ledger._meta(0), 0, copy, replace=True)
+    with pytest.raises(StoreLost, match="went back to offset -1"):
+        await commit(ledger, claim, 0, 2)
+    assert (await ledger.totals([0])).fenced == 0
+
+
 async def test_offsets_may_have_gaps_as_a_compacted_or_transactional_log_has(ledger):
     claim = await ledger.claim(0)
     await commit(ledger, claim, 7, 9, counts=Counts(applied=3))
