@@ -82,7 +82,7 @@ class Lived:
             epoch = self.epochs[topic.name, number]
             await line.process(Batch(found[0].topic, number, epoch, found[0].offset, records))
 
-    async def live(self, visits: int = 2, sessions: int = 24, batch: int = 25) -> None:
+    async def live(self, visits: int = 2, sessions: int = 20, batch: int = 25) -> None:
         """A dozen shoppers who come `visits` times, with a pause between; outcomes are heard every third batch only."""
         for visit in range(visits):
             lives = arrivals(self.world, 0.5, self.start_ms + visit * PAUSE_MS, first=visit * sessions)
@@ -92,6 +92,7 @@ class Lived:
                 for event in events[place : place + batch]:
                     self.tell(event)
                 await self.take(named.EVENTS, is_new=place // batch % 2 == 0)
+                await self.worker.outbox.settled()
                 self.answer()
                 if place // batch % 3 == 2:
                     await self.take(named.OUTCOMES, is_new=False)
