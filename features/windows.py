@@ -153,8 +153,10 @@ def count_in_tiles(tiles: Tiles, now_ms: int, tiling: Tiling) -> int:
     >>> count_in_tiles([0, 2, 2, 2], 59_999, Tiling(10_000, 6)), count_in_tiles([0, 2, 2, 2], 60_000, Tiling(10_000, 6))
     (4, 2)
     """
-    oldest = now_ms // tiling.width_ms - tiling.kept
-    return sum(tiles[place + 1] for place in range(0, len(tiles), 2) if tiles[place] > oldest)
+    oldest, first = now_ms // tiling.width_ms - tiling.kept, 0
+    while first < len(tiles) and tiles[first] <= oldest:
+        first += 2
+    return sum(tiles[first + 1 :: 2])
 
 
 def age_s(at_ms: int, now_ms: int, cap_s: float) -> float:
