@@ -16,7 +16,7 @@ from deploy import figures
 from tests.faults.rows import MUTANTS, ROWS
 from tests.faults.runs import FOLDER, Result, Task, run_all, tasks
 
-SHOWN_FIRST = ("sent", "applied", "late", "duplicate", "dead_lettered", "fenced", "replayed")
+SHOWN_FIRST = ("in_log", "applied", "late", "duplicate", "dead_lettered", "fenced", "replayed")
 
 
 def main(

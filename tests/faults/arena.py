@@ -165,6 +165,10 @@ class Trial:
             except (RedisError, OSError):
                 return [-1] * PARTITIONS
 
+    def counted(self) -> int:
+        """Records that the ledger has counted, over all partitions."""
+        return stage.totals(self.connections).records
+
     def epochs(self) -> list[int]:
         """The epoch of each partition: it changes when somebody claims it."""
         keys = [self._meta(number) for number in range(PARTITIONS)]
@@ -212,7 +216,7 @@ class Trial:
             **({"refused": self.traffic.refused} if self.traffic.refused else {}),
             "drained_s": round(drained_s, 1),
             "worst_ack_s": round(self.traffic.worst_ack_s, 2),
-            **_told(found),
+            **found.figures(),
         }
         return Finding(found.checks(), facts, found.lost, found.double_applied)
 
@@ -230,15 +234,3 @@ class Trial:
         self.crew.close()
         if self.traffic is not None:
             self.traffic.stop()
-
-
-def _told(found: Audit) -> dict[str, Any]:
-    shown = {
-        "applied": found.counts.applied, "late": found.counts.late, "duplicate": found.counts.duplicate,
-        "dead_lettered": found.counts.dead_lettered, "replayed": found.counts.replayed, "fenced": found.counts.fenced,
-        "acked_not_in_log": found.acked_not_in_log, "users_short": found.users_short, "users_over": found.users_over,
-        "users_unlike": found.users_unlike, "rows_behind": found.rows_behind, "not_in_dlq": found.not_in_dlq,
-        "decisions_twice": found.decisions_twice, "decisions_out_of_order": found.decisions_out_of_order,
-        "applied_again": found.applied_again,
-    }  # fmt: skip
-    return {name: number for name, number in shown.items() if number}

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import json
 import math
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
 from deploy.log_reader import whole_topic
-from features.contract import origin, parse
-from features.events import Decision, EventKind
+from features.events import EventKind
 from features.ledger import Counts, Ledger
 from features.settings import Connections
 from features.state import UserState
 from features.store import OnlineRows
 from features.views import USER_ACTIVITY, activity_values, project
-from stream.dead_letters import letter_of
-from stream.settings import GROUP
-from stream.topics import DECISIONS, EVENTS, EVENTS_DLQ
+from stream.topics import EVENTS
+from tests.faults.log_side import by_partition, decisions_amiss, ids, not_in_dlq
 from tests.faults.oracle import Expected, Told, expect, totals
 from training.rebuild import event_bytes, rebuild, states_digest
 
@@ -46,6 +40,7 @@ class Audit:
     users_short: int
     users_over: int
     users_unlike: int
+    users_dirty: int
     rows_behind: int
     not_in_dlq: int
     decisions_twice: int
@@ -62,6 +57,14 @@ class Audit:
         """Records counted twice and users with an effect too many."""
         return max(self.counts.records - self.in_log, 0) + self.users_over
 
+    def figures(self) -> dict[str, int]:
+        """What is not 0."""
+        counted = {
+            **asdict(self.counts),
+            **{name: value for name, value in asdict(self).items() if isinstance(value, int)},
+        }
+        return {name: value for name, value in counted.items() if value}
+
     def checks(self) -> dict[str, bool]:
         """I1 (every record has its one end), I2 (counters and states as the oracles say), I3 (order), and the rest."""
         return {
@@ -69,7 +72,7 @@ class Audit:
             "I1 counted twice = 0": self.double_applied == 0,
             "I1 ends as the oracle's": astuple(self.counts)[:4] == astuple(self.expected)[:4],
             "I2+I3 states as both oracles'": self.users_unlike == 0,
-            "I2 online rows as the states": self.rows_behind == 0,
+            "I2 online rows as the states": self.users_dirty == self.rows_behind == 0,
             "I1 every dead letter kept": self.not_in_dlq == 0,
             "no decision twice": self.decisions_twice == 0,
         }
@@ -83,43 +86,26 @@ async def audit(connections: Connections, acked: set[str], partitions: int) -> A
         ledger = Ledger(redis, connections.named(EVENTS.name), connections.prefix)
         counts = await ledger.totals(range(partitions))
         states = {number: await _states(ledger, number, found) for number, found in expected.items()}
-        behind = await _rows_behind(redis, connections, ledger, states)
+        dirty = await _dirty(ledger, partitions)
+        behind = await _rows_behind(redis, connections, states)
     short, over, unlike = _users(expected, states, log)
     ends = totals(expected)
-    twice, disordered = _decisions(connections)
+    twice, disordered = decisions_amiss(connections)
     return Audit(
         in_log=sum(map(len, log.values())),
         counts=counts,
         expected=Counts(ends["applied"], ends["late"], ends["duplicate"], ends["dead_lettered"]),
-        acked_not_in_log=len(acked - _ids(log)),
+        acked_not_in_log=len(acked - ids(log)),
         users_short=short,
         users_over=over,
         users_unlike=unlike,
+        users_dirty=dirty,
         rows_behind=behind,
-        not_in_dlq=_not_in_dlq(connections, expected, log),
+        not_in_dlq=not_in_dlq(connections, expected, log),
         decisions_twice=twice,
         decisions_out_of_order=disordered,
         applied_again=sum(found.applied_again for found in expected.values()),
     )
-
-
-def by_partition(records: Sequence[Any], partitions: int) -> dict[int, list[Any]]:
-    """kafka-python's records by partition, in order of offset."""
-    found: dict[int, list[Any]] = {number: [] for number in range(partitions)}
-    for record in records:
-        found[record.partition].append(record)
-    return {number: sorted(some, key=lambda record: record.offset) for number, some in found.items()}
-
-
-def _ids(log: Mapping[int, Sequence[Any]]) -> set[str]:
-    """All event ids that stand in the log, whatever became of them."""
-    found = set()
-    for record in (record for records in log.values() for record in records):
-        with contextlib.suppress(ValueError, RecursionError, TypeError):
-            event = json.loads(record.value or b"")
-            if isinstance(event, dict) and isinstance(event.get("id"), str):
-                found.add(event["id"])
-    return found
 
 
 async def live_digest(connections: Connections, partitions: int) -> str:
@@ -179,25 +165,26 @@ def _is_alike(told: Told, state: UserState | None, folded: UserState | None) -> 
     return listed == told.recent() and event_bytes(state) == event_bytes(folded)
 
 
-async def _rows_behind(
-    redis: Any, connections: Connections, ledger: Ledger, states: Mapping[int, Mapping[str, UserState | None]]
-) -> int:
-    """Users still dirty, or whose online row is not their state's, once the projection had time to follow."""
-    give_up_s = time.monotonic() + ROWS_DEADLINE_S
-    dirty = [""]
+async def _dirty(ledger: Ledger, partitions: int) -> int:
+    """Users whom the ledger has not seen projected, once the projection had time to follow."""
+    give_up_s, dirty = time.monotonic() + ROWS_DEADLINE_S, 1
     while dirty and time.monotonic() < give_up_s:
         await asyncio.sleep(0.2)
-        dirty = [user for number in states for user in await ledger.dirty(number)]
+        dirty = sum([len(await ledger.dirty(number)) for number in range(partitions)])
+    return dirty
+
+
+async def _rows_behind(
+    redis: Any, connections: Connections, states: Mapping[int, Mapping[str, UserState | None]]
+) -> int:
+    """Users whose online row is not their state's."""
     known = {user: state for some in states.values() for user, state in some.items() if state is not None}
     rows = OnlineRows(redis, project(connections.prefix))
-    now_ms = time.time_ns() // 1_000_000
-    found = await rows.read([USER_ACTIVITY.name], list(known), now_ms)
-    behind = {
-        user
-        for (user, state), row in zip(known.items(), found, strict=True)
-        if not _is_same(row[USER_ACTIVITY.name].values, activity_values(state))
-    }
-    return len(behind | set(dirty))
+    found = await rows.read([USER_ACTIVITY.name], list(known), time.time_ns() // 1_000_000)
+    return sum(
+        not _is_same(row[USER_ACTIVITY.name].values, activity_values(state))
+        for state, row in zip(known.values(), found, strict=True)
+    )
 
 
 def _is_same(row: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
@@ -212,47 +199,3 @@ def _is_equal(found: Any, value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | None) else list(value)
-
-
-def _not_in_dlq(connections: Connections, expected: Mapping[int, Expected], log: Mapping[int, list[Any]]) -> int:
-    """Dead records whose key, bytes and origin are not in the dead-letter topic under a reason."""
-    topic = connections.named(EVENTS.name)
-    kept: dict[str, set[tuple[Any, Any]]] = defaultdict(set)
-    for record in whole_topic(connections, EVENTS_DLQ.name):
-        letter = letter_of(record.headers)
-        if letter.reason:
-            kept[letter.origin].add((record.key, record.value))
-    return sum(
-        (record.key, record.value) not in kept[origin(topic, number, record.offset)]
-        for number, found in expected.items()
-        for record in log[number]
-        if record.offset in found.dead
-    )
-
-
-def _decisions(connections: Connections) -> tuple[int, int]:
-    """Decisions that stand twice in the log, and those that stand before an older one of the same user."""
-    seen: set[str] = set()
-    last: dict[str, int] = {}
-    twice = disordered = 0
-    for record in sorted(whole_topic(connections, DECISIONS.name), key=lambda r: (r.partition, r.offset)):
-        decision = parse(Decision, record.value)
-        twice += decision.decision_id in seen
-        seen.add(decision.decision_id)
-        offset = int(decision.trigger_offset.rpartition("@")[2])
-        disordered += offset < last.get(decision.key, -1)
-        last[decision.key] = max(offset, last.get(decision.key, -1))
-    return twice, disordered
-
-
-def uncommitted(connections: Connections, partitions: int) -> int:
-    """Records beyond the offsets that the workers' group has committed."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=connections.kafka_url, group_id=connections.named(GROUP), enable_auto_commit=False
-    )
-    try:
-        places = [TopicPartition(connections.named(EVENTS.name), number) for number in range(partitions)]
-        ends = consumer.end_offsets(places)
-        return sum(max(ends[place] - (consumer.committed(place) or 0), 0) for place in places)
-    finally:
-        consumer.close()

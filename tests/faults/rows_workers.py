@@ -7,7 +7,7 @@ import random
 from operator import ne
 
 from tests.faults.arena import PARTITIONS, Finding, Trial
-from tests.faults.audit import uncommitted
+from tests.faults.log_side import uncommitted
 from tests.faults.traffic import Mix
 from tests.faults.worker import FAILPOINTS
 

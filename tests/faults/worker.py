@@ -37,7 +37,6 @@ POINTS: dict[str, tuple[type, str]] = {
     "dead_letter": (DeadLetters, "set_aside"),
     "commit": (ledger.Ledger, "commit"),
     "publish": (Outbox, "send"),
-    "acknowledged": (Outbox, "lost"),
     "rows": (OnlineRows, "write_many"),
     "clean": (ledger.Ledger, "clean"),
     "offset_commit": (AIOKafkaConsumer, "commit"),
@@ -51,7 +50,7 @@ COMMIT_FAULTS = (
     (False, UnknownError),
 )
 """Whether the broker takes a commit of offsets, and the error that the worker gets."""
-MAY_BE_IDLE = {"dead_letter", "publish", "acknowledged"}
+MAY_BE_IDLE = {"dead_letter", "publish"}
 """Calls that a batch without dead letters or decisions makes too, with nothing to do."""
 FAILPOINTS = tuple(f"{side}_{name}" for name in POINTS for side in ("before", "after"))
 """Every place where a worker can be ended: before and after each of its effects."""
