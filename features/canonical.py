@@ -1,4 +1,4 @@
-"""The fast lane: shopper events in the form that we write ourselves, decoded in a third of the contract's time.
+"""The fast lane: shopper events in the form that we write ourselves, decoded in about half of the contract's time.
 
 `canonical_event` accepts less than `UserEvent`: no unknown field, no coercion, no text that would be stripped, times
 in UTC ending in Z with at most 6 digits of a second. None means "let the contract decide": it alone refuses.
