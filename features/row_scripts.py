@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 OUTRUN = -1
 REFUSED = 0
@@ -33,6 +34,7 @@ SCRIPTS = (FULL, CHANGES)
 FULL_SHA, CHANGES_SHA = (hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in SCRIPTS)
 
 
+@lru_cache(1024)
 def stamp(guard: tuple[int, int], writer: int, write: int) -> bytes:
     """What is kept in the stamp field: the guard in digits that compare as text, then which write it was.
 

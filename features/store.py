@@ -7,6 +7,7 @@ wrote last is written again as its changes alone, on condition that the store st
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ ROW_TTL_MS = 90 * DAY_MS
 """How long an entity's rows stay in the store after its last write."""
 REMEMBERED_ROWS = 20_000
 """Of so many rows the last written values are kept."""
+CHUNK_ROWS = 64
+"""So many rows are encoded at a time, about a millisecond's work."""
+CHUNKS_UNDER_WAY = 2
+"""So many chunks, and connections, may wait for the store's answer at a time."""
 
 
 class RowWrite(NamedTuple):
@@ -70,18 +75,16 @@ class OnlineRows:
         return (await self.write_many([RowWrite(view, key, values, at_ms, guard)]))[0]
 
     async def write_many(self, rows: Sequence[RowWrite]) -> list[bool]:
-        """Writes rows in one round trip, each by itself; says for each whether it took effect.
+        """Writes rows, each by itself; says for each whether it took effect.
 
-        Where only changes were sent and the store had another row, a second round trip writes the whole row. Raises
-        `LayoutError` before anything is sent when a row does not fit its view.
+        It takes one round trip for `CHUNK_ROWS` rows, and a second one where only changes were sent and the store had
+        another row. Raises `LayoutError`: before anything is sent when a row lacks a feature or has an unknown one,
+        and for a value of another type when the chunks before it are written.
         """
         number = next(self._writes) % 10**10
         writes = [self._prepared(row, number) for row in rows]
         may_compare = len({(row.view, row.key) for row in rows}) == len(rows)
-        commands = [
-            self._changes(write, write.last) if may_compare and write.last else self._full(write) for write in writes
-        ]
-        ends = await self._evaluate(commands)
+        ends = await (self._in_chunks(writes) if may_compare else self._evaluate([self._full(w) for w in writes]))
         outrun = [place for place, end in enumerate(ends) if end == OUTRUN]
         again = await self._evaluate([self._full(writes[place]) for place in outrun])
         for place, end in zip(outrun, again, strict=True):
@@ -138,6 +141,9 @@ class OnlineRows:
             last = None
         return _Write(row, plan, plan.key(row.key), values, stamp(row.guard, self._writer, number), last)
 
+    def _command(self, write: _Write) -> Command:
+        return self._full(write) if write.last is None else self._changes(write, write.last)
+
     def _full(self, write: _Write) -> Command:
         parts = write.plan.encoded(write.values, write.row.at_ms)
         return ("EVALSHA", FULL_SHA, 1, write.key, self._ttl_ms, write.plan.stamp, write.stamp, *parts)
@@ -147,6 +153,20 @@ class OnlineRows:
         parts = plan.encoded_part(write.values, changed(last.values, write.values), write.row.at_ms)
         head = ("EVALSHA", CHANGES_SHA, 1, write.key, self._ttl_ms, last.stamp, encode_time(last.at_ms))
         return (*head, plan.stamp, write.stamp, *parts)
+
+    async def _in_chunks(self, writes: Sequence[_Write]) -> list[Any]:
+        """The answers to all `writes`; while the store works on a chunk the next is encoded, and the loop may turn."""
+        under_way: list[asyncio.Task[list[Any]]] = []
+        try:
+            for start in range(0, len(writes), CHUNK_ROWS):
+                commands = [self._command(write) for write in writes[start : start + CHUNK_ROWS]]
+                if len(under_way) >= CHUNKS_UNDER_WAY:
+                    await under_way[-CHUNKS_UNDER_WAY]
+                under_way.append(asyncio.create_task(self._evaluate(commands)))
+                await asyncio.sleep(0)
+            return [end for task in under_way for end in await task]
+        finally:
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _evaluate(self, commands: Sequence[Command]) -> list[Any]:
         ends = await exchange(self._redis, commands)

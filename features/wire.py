@@ -79,6 +79,17 @@ def varint(number: int) -> bytes:
     """
     if 0 <= number < 0x80:
         return _SMALL[number]
+    if 1 << 35 <= number < 1 << 42:  # a moment in ms between 1971 and 2109, in one go
+        return bytes(
+            (
+                number & 0x7F | 0x80,
+                number >> 7 & 0x7F | 0x80,
+                number >> 14 & 0x7F | 0x80,
+                number >> 21 & 0x7F | 0x80,
+                number >> 28 & 0x7F | 0x80,
+                number >> 35,
+            )
+        )
     number &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while number > 0x7F:

@@ -43,12 +43,12 @@ def test_bytes_are_those_of_feasts_own_encoder():
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.name)
 async def test_a_hash_has_the_very_bytes_that_feast_puts_there(feast_store, rows, feast_project, redis_url, view):
-    pairs = {turn: (f"demo:bytes:{view.name}:{turn}", sample(view, turn)) for turn in range(TURNS)}
-    write_as_feast(feast_store, "online_write_batch", view, dict(pairs.values()))
+    keyed = {f"demo:bytes:{view.name}:{turn}": sample(view, turn) for turn in range(TURNS)}
+    write_as_feast(feast_store, "online_write_batch", view, keyed)
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        theirs = [await client.hgetall(entity_key(view.join_key, key, feast_project)) for key, _ in pairs.values()]
-        await rows.write_many([RowWrite(view.name, key, values, NOW_MS, (1, 0)) for key, values in pairs.values()])
-        ours = [await client.hgetall(entity_key(view.join_key, key, feast_project)) for key, _ in pairs.values()]
+        theirs = [await client.hgetall(entity_key(view.join_key, key, feast_project)) for key in keyed]
+        await rows.write_many([RowWrite(view.name, key, values, NOW_MS, (1, 0)) for key, values in keyed.items()])
+        ours = [await client.hgetall(entity_key(view.join_key, key, feast_project)) for key in keyed]
     assert all(len(found) == len(view.features) + 1 for found in theirs)
     assert [{field: raw for field, raw in found.items() if field != stamp_field(view.name)} for found in ours] == theirs
 

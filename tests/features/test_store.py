@@ -257,3 +257,22 @@ async def test_a_user_and_all_candidates_are_read_as_columns_at_once(rows):
 async def test_columns_of_an_unknown_view_are_refused(rows):
     with pytest.raises(ValueError, match="expected one of"):
         rows.selection({"nothing": []})
+
+
+async def test_many_chunks_of_rows_are_each_answered_for(rows):
+    keys = [f"demo:u{place}" for place in range(1_000)]
+    batch = [RowWrite("order_state", key, order(place), NOW_MS, (1, place)) for place, key in enumerate(keys)]
+    assert await rows.write_many(batch) == [True] * 1_000
+    turned = [row._replace(values=order(5), guard=(1, 500)) for row in batch]
+    assert await rows.write_many(turned) == [place <= 500 for place in range(1_000)]
+    found = [row["order_state"].values["orders"] for row in await rows.read(["order_state"], keys, NOW_MS)]
+    assert found == [5 if place <= 500 else place for place in range(1_000)]
+
+
+async def test_an_unfit_value_stops_the_call_and_nothing_stays_under_way(rows):
+    batch = [RowWrite("order_state", f"demo:u{place}", order(place), NOW_MS, (1, 0)) for place in range(300)]
+    batch[200] = batch[200]._replace(values=order("x"))
+    with pytest.raises(LayoutError, match="order_state:orders"):
+        await rows.write_many(batch)
+    assert len(asyncio.all_tasks()) == 1
+    assert await rows.write_many([row._replace(values=order(7)) for row in batch]) == [True] * 300
