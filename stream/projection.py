@@ -29,6 +29,8 @@ ROUND_USERS = 250
 REST_S = 0.02
 REST_SHARE = 2.0
 """A round is followed by a rest of at least this multiple of its own time."""
+REST_MAX_S = 1.0
+"""The longest rest: a round may have waited a minute for the store, and then rows are urgent."""
 MAX_PENDING = 50_000
 """Noted users beyond which batches wait for the projection."""
 
@@ -95,7 +97,7 @@ class Projection:
             await self._noted.wait()
             began_s = time.monotonic()
             await self.round()
-            await asyncio.sleep(max(REST_S, REST_SHARE * (time.monotonic() - began_s)))
+            await asyncio.sleep(rest_s(time.monotonic() - began_s))
 
     async def flush(self) -> None:
         """Projects everybody who is noted now."""
@@ -150,6 +152,15 @@ class Projection:
             if (state := self._cache.peek(partition, user)) is not None:
                 states[user] = state
         return states
+
+
+def rest_s(took_s: float) -> float:
+    """How long to rest after a round.
+
+    >>> rest_s(0.001), rest_s(0.1), rest_s(36.0)
+    (0.02, 0.2, 1.0)
+    """
+    return min(max(REST_S, REST_SHARE * took_s), REST_MAX_S)
 
 
 def row_writes(user: str, state: UserState, guard: tuple[int, int]) -> list[RowWrite]:
