@@ -2,7 +2,9 @@
 
 Every cell must be equal to the last bit. What cannot be known is counted beside, never as equal:
 
-    cut          decisions that differ in a partition whose first events the topic no longer keeps
+    cut          decisions that differ in a partition whose first events the topic no longer keeps, as far as that may
+                 be why: in columns that may depend on events of more than 7 days ago, and in all columns where the
+                 user has fewer events of the last 7 days in the log than were served
     interrupted  prompt columns after a trigger whose decision a crash dropped (see `training.recomputed`)
     unattributed feedback columns of decisions that do not name their feedback_offset
     other_schema decisions of another version of the columns
@@ -24,6 +26,11 @@ from training.snapshots import NO_SNAPSHOT, unfounded
 
 MAX_EXAMPLES = 20
 _ABSENT = "absent"
+_SHORT_MEMORY = (
+    "events_", "count_1m_", "count_1h_", "session_", "prompts_", "shown_", "clicked_", "dismissed_", "hour_",
+    "trigger_",
+)  # fmt: skip
+"""How columns begin that depend on no event of more than 7 days ago."""
 
 Value = float | int | str | None
 
@@ -119,11 +126,16 @@ def _compare(skew: Skew, moment: Moment, *, is_cut: bool) -> None:
     if moment.is_prompt_uncertain:
         found, unknown = _without(found, PROMPT_COLUMNS)
         skew.interrupted += unknown
-    if is_cut:
-        skew.cut += bool(found)
-        return
+    if is_cut and found:
+        kept = [] if _lacks_events(served, moment.row) else [d for d in found if d.column.startswith(_SHORT_MEMORY)]
+        skew.cut += len(kept) < len(found)
+        found = kept
     for difference in found:
         skew.differs(difference)
+
+
+def _lacks_events(served: FeatureRow, again: FeatureRow) -> bool:
+    return again.numeric["events_7d"] < served.numeric["events_7d"]
 
 
 def _without(found: Sequence[Difference], columns: Iterable[str]) -> tuple[list[Difference], int]:

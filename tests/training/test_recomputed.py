@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from features.contract import from_ms
-from features.events import Outcome, UserEvent
+from features.events import FeatureRow, Outcome, UserEvent
 from features.feedback import FeedbackState, fold_outcome
 from features.fold import fold
 from features.schema import feature_row, fingerprint
@@ -115,3 +115,19 @@ def test_decisions_of_another_schema_and_without_a_feedback_offset_are_counted_b
     other = {at: [replace(told[0], schema="0" * 16)] for at, told in log.decisions.items()}
     found = check_partition(replace(log, decisions=other), lambda e: True)
     assert (found.other_schema, found.cells, found.differing) == (4, 0, 0)
+
+
+def with_column(log, number, name, value):
+    row = log.decisions[number][0].row
+    spoilt = FeatureRow(**{**row.model_dump(), "numeric": {**row.numeric, name: value}})
+    changed = replace(log.decisions[number][0], features_json=spoilt.model_dump_json().encode())
+    return replace(log, decisions=log.decisions | {number: [changed]})
+
+
+def test_where_the_log_is_cut_only_what_the_cut_may_explain_is_excused():
+    log = replace(serving(VISIT), first_offset=1)
+    for column, differing, cut in (("session_events", 1, 0), ("events_1h", 1, 0), ("orders", 0, 1)):
+        found = check_partition(with_column(log, 3, column, 77.0), lambda e: True)
+        assert (found.differing, found.cut) == (differing, cut), column
+    found = check_partition(replace(log, events=log.events[1:]), lambda e: True)
+    assert (found.differing, found.cut) == (0, 4)
