@@ -47,6 +47,8 @@ log = structlog.get_logger(__name__)
 
 CATCH_UP_DEADLINE_S = 30.0
 WATCH_EVERY_S = 1.0
+GC_THRESHOLDS = 50_000, 20, 100
+"""Cached states are many and make no cycles: Python's default would look through them all the time."""
 QUIET_LOGGERS = ("faust", "mode", "aiokafka", "asyncio")
 
 
@@ -160,10 +162,13 @@ class Worker:
             stack.push_async_callback(self.redis.aclose)
             await let_in(self._connections)
             await stack.enter_async_context(self.outbox)
+            shared = (topics.EVENTS, topics.OUTCOMES, topics.DECISIONS, topics.QUERIES)
+            await self.outbox.agree([self._named(topic) for topic in shared])
             await stack.enter_async_context(self._live())
             await stack.enter_async_context(self._health())
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
             await stack.enter_async_context(self._projecting())
             await stack.enter_async_context(self._consuming())
             log.info("worker_ready", group=self._connections.named(GROUP), policy=self._policy.version)

@@ -124,8 +124,8 @@ class EventLine:
         self._users.give(batch.partition, work.states)
         self._projection.note(batch.partition, batch.epoch, batch.last, states, batch.records[0].timestamp_ms)
         with stage("publish"):
-            await self._outbox.send(self._names.decisions, work.decisions)
-            await self._outbox.send(self._names.queries, work.queries)
+            await self._outbox.send(self._names.decisions, batch.partition, work.decisions)
+            await self._outbox.send(self._names.queries, batch.partition, work.queries)
         self._count(batch, work)
 
     async def _worked(self, batch: Batch) -> Work:
@@ -154,21 +154,31 @@ class EventLine:
             decisions += made
         touched = [shopper for shopper in shoppers if shopper.is_touched]
         queries = [query for shopper in touched if (query := shopper.query(batch)) is not None]
-        counts = Counts(ends[Verdict.APPLIED], ends[Verdict.LATE], ends[Verdict.DUPLICATE], len(decoded.letters))
+        late, repeated = ends[Verdict.LATE], ends[Verdict.DUPLICATE]
+        counts = Counts(len(decoded.items) - late - repeated, late, repeated, len(decoded.letters))
         states = {shopper.key: shopper.state for shopper in shoppers}
         return Work(decoded, counts, states, [shopper.key for shopper in touched], decisions, queries)
 
     async def _shoppers(self, partition: int, decoded: Decoded[ShopperEvent]) -> list[Shopper]:
         by_user: dict[str, list[Item[ShopperEvent]]] = {}
         asking: dict[str, None] = {}
+        is_trigger = self._policy.is_trigger
         for item in decoded.items:
-            by_user.setdefault(item.message.key, []).append(item)
-            if self._policy.is_trigger(item.message):
-                asking[item.message.key] = None
+            user = item.message.key
+            if user in by_user:
+                by_user[user].append(item)
+            else:
+                by_user[user] = [item]
+            if is_trigger(item.message):
+                asking[user] = None
         with stage("load"):
             states = await self._states(partition, by_user)
             feedback = dict(zip(asking, await self._told(partition, list(asking)), strict=True))
-        return [Shopper(user, states[user], feedback.get(user), items) for user, items in by_user.items()]
+        policies = {True: self._policy, False: None}
+        return [
+            Shopper(user, states[user], items, policies[user in asking], feedback.get(user))
+            for user, items in by_user.items()
+        ]
 
     async def _states(self, partition: int, users: Collection[str]) -> dict[str, UserState]:
         """The users' states; this batch alone has them until it is committed."""
@@ -187,9 +197,7 @@ class EventLine:
         waiting = list(shoppers)
         while waiting:
             with stage("fold"):
-                asked = [
-                    (s, trigger) for s in waiting if (trigger := s.advance(self._policy, ends, oldest_ms)) is not None
-                ]
+                asked = [(s, trigger) for s in waiting if (trigger := s.advance(ends, oldest_ms)) is not None]
             if asked:
                 yield asked
             waiting = [shopper for shopper, _ in asked]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 
 from features.canonical import ShopperEvent
 from features.contract import InvalidEvent, from_ms, origin
@@ -31,33 +31,45 @@ class Unfit(Exception):
 class Shopper:
     """A user's state and the batch's events of theirs that are still to be folded."""
 
-    def __init__(self, key: str, state: UserState, feedback: bytes | None, items: Iterable[Item[ShopperEvent]]) -> None:
+    __slots__ = ("_feedback", "_items", "_place", "_policy", "_telling", "_wants_query", "is_touched", "key", "state")
+
+    def __init__(
+        self,
+        key: str,
+        state: UserState,
+        items: Sequence[Item[ShopperEvent]],
+        policy: PolicySettings | None,
+        feedback: bytes | None,
+    ) -> None:
+        """`policy` says which events ask for a decision; None when none of `items` does."""
         self.key = key
         self.state = state
-        self._feedback = feedback
-        self._items = deque(items)
         self.is_touched = False
-        """Whether an event was applied."""
+        self._items = items
+        self._place = 0
+        self._policy = policy
+        self._feedback = feedback
         self._telling: Item[ShopperEvent] | None = None
         self._wants_query = False
 
-    def advance(self, policy: PolicySettings, ends: Counter[Verdict], oldest_ms: int) -> Trigger | None:
-        """Folds events until one asks for a decision, counting in `ends` where each ended; None when all are folded.
+    def advance(self, ends: Counter[Verdict], oldest_ms: int) -> Trigger | None:
+        """Folds events until one asks for a decision; None when all are folded. `ends` counts those not applied.
 
         A trigger whose record is from before `oldest_ms` (broker's time) is too late to be answered. Raises `Unfit`.
         """
-        while self._items:
-            item = self._items.popleft()
+        state, policy = self.state, self._policy
+        for item in self._items[self._place :]:
+            self._place += 1
             try:
-                verdict = fold(self.state, item.message, item.at_ms, item.watermark_ms)
-                ends[verdict] += 1
+                verdict = fold(state, item.message, item.at_ms, item.watermark_ms)
                 if verdict is not Verdict.APPLIED:
+                    ends[verdict] += 1
                     continue
                 self.is_touched = True
-                is_asking = policy.is_trigger(item.message) and item.record.timestamp_ms >= oldest_ms
+                is_asking = policy is not None and policy.is_trigger(item.message)
                 if is_asking or is_telling(item.message):
                     self._telling = item
-                if is_asking:
+                if is_asking and item.record.timestamp_ms >= oldest_ms:
                     return self._trigger(item)
             except Exception as error:  # one bad event must not stop its partition: it is set aside, with the cause
                 raise Unfit(
