@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmarks import noop_faust, our_line
+from tests.benchmarks import hand_loop, noop_faust, our_line
 from tests.benchmarks.launching import Arm
 
 ARMS: dict[str, Arm] = {
@@ -12,4 +12,6 @@ ARMS: dict[str, Arm] = {
     "state_with_queries": our_line.state_with_queries,
     "state_without_rows": our_line.state_without_rows,
     "whole": our_line.whole,
+    "hand_loop": hand_loop.fenced,
+    "hand_loop_unfenced": hand_loop.unfenced,
 }

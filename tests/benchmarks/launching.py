@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from features.settings import Connections
-from tests.benchmarks.meter import Block
+from tests.benchmarks.meter import Block, Meter
 from tests.benchmarks.services import Services
 
 Answer = TypeVar("Answer")
@@ -45,6 +45,10 @@ class Task:
     def connections(self) -> Connections:
         """Where this arm reads and keeps its state."""
         return self.services.connections(self.prefix, self.store)
+
+    def meter(self) -> Meter:
+        """Measures this task."""
+        return Meter(self.arm, self.services.redis_url, self.services.kafka_pid)
 
 
 class ArmFailed(RuntimeError):

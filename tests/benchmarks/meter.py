@@ -10,8 +10,6 @@ from pathlib import Path
 
 from redis import Redis
 
-from tests.benchmarks.services import Services
-
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -52,11 +50,16 @@ class _Mark:
 class Meter:
     """Takes marks in the process of the arm."""
 
-    def __init__(self, arm: str, services: Services) -> None:
+    def __init__(self, arm: str, redis_url: str, kafka_pid: int) -> None:
         self._arm = arm
-        self._services = services
-        self._redis = Redis.from_url(services.redis_url)
+        self._kafka_pid = kafka_pid
+        self._redis = Redis.from_url(redis_url)
         self._first: _Mark | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a first mark."""
+        return self._first is not None
 
     def begin(self, events: int) -> None:
         """The first mark; `events` were done before it."""
@@ -86,7 +89,7 @@ class Meter:
             wall_s,
             used.ru_utime + used.ru_stime,
             float(store["used_cpu_user"]) + float(store["used_cpu_sys"]),
-            process_cpu_s(self._services.kafka_pid),
+            process_cpu_s(self._kafka_pid),
         )
 
 

@@ -14,7 +14,7 @@ import faust
 from stream import topics
 from stream.settings import WorkerSettings, faust_settings
 from tests.benchmarks.launching import Task, run_until
-from tests.benchmarks.meter import Block, Meter
+from tests.benchmarks.meter import Block
 
 
 def noop(task: Task, at_start: Callable[[], None]) -> Block:
@@ -30,7 +30,7 @@ async def _measured(task: Task, at_start: Callable[[], None]) -> Block:
         "broker_max_poll_records": None,
     }
     app = faust.App(task.group, **settings)
-    meter = Meter(task.arm, task.services)
+    meter = task.meter()
     ended: asyncio.Future[Block] = asyncio.get_running_loop().create_future()
 
     async def agent(stream: AsyncIterator[Any]) -> None:

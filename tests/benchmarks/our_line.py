@@ -18,7 +18,7 @@ from stream.settings import WorkerSettings
 from stream.shopper import Shopper
 from tests.benchmarks import traffic
 from tests.benchmarks.launching import Task, run_until
-from tests.benchmarks.meter import Block, Meter
+from tests.benchmarks.meter import Block
 
 QUIET = PolicySettings(triggers=frozenset(), pages=frozenset())
 """Nobody is answered: what is left is the state pipeline."""
@@ -114,18 +114,18 @@ async def _measured(task: Task, policy: PolicySettings, at_start: Callable[[], N
     worker_app.GROUP = task.group  # type: ignore[misc]
     worker = Worker(task.connections, WorkerSettings(), policy, clock=wall_clock_ms)
     running = asyncio.create_task(worker.run())
-    meter = Meter(task.arm, task.services)
+    meter = task.meter()
     await _until(lambda: worker.app.started and bool(worker._claimed()), running)
     await asyncio.to_thread(at_start)
     await _passed(gate, worker, running, task.warm)
     meter.begin(gate.done)
-    await _passed(gate, worker, running, task.events)
+    await _passed(gate, worker, running, task.warm + task.events)
     return meter.end(gate.done)
 
 
 async def _passed(gate: Gate, worker: Worker, running: asyncio.Task[None], records: int) -> None:
-    """Lets at least `records` more through; returns when their effects are in place."""
-    gate.allowed = gate.given + records
+    """Lets at least the first `records` through; returns when their effects are in place."""
+    gate.allowed = records
     await _until(lambda: gate.is_quiet, running)
     await worker.projection.flush()
 

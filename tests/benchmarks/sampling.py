@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from deploy.screen import console
 from tests.benchmarks import services, traffic
 from tests.benchmarks.arms import ARMS
 from tests.benchmarks.launching import Task, measure
@@ -65,9 +66,8 @@ class Sampler:
         ):
             parts.append(f"\n{title}")
             parts += [f"  {unit * count:7.2f} us  {name}" for name, count in counts.most_common(ROWS)]
-        parts.append(
-            f"\nmain thread {1e6 * self._main_s / events:.1f} us, others {1e6 * (self._all_s - self._main_s) / events:.1f} us"
-        )
+        main_us, all_us = 1e6 * self._main_s / events, 1e6 * self._all_s / events
+        parts.append(f"\nmain thread {main_us:.1f} us, others {all_us - main_us:.1f} us")
         return "\n".join(parts)
 
 
@@ -105,8 +105,9 @@ def main() -> None:
         services.fill(connections, traffic.events(traffic.Traffic(), 2 * events + 10_000, start_ms))
         stage.released(connections, stage.draft(Path(folder)))
         [block] = measure(sampled, Task(arm, running, "profile", 1, "profile", events, events))
-    print(Path(f".out/profile-{arm}.txt").read_text())
-    print(f"{block.rate:,.0f} events/s, {block.all_cpu_us:.1f} us of CPU an event with Valkey and Kafka")
+    shown = console()
+    shown.print(Path(f".out/profile-{arm}.txt").read_text(), markup=False, soft_wrap=True)
+    shown.print(f"{block.rate:,.0f} events/s, {block.all_cpu_us:.1f} us of CPU an event with Valkey and Kafka")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from features.contract import from_ms
 from features.events import EventKind
 from training import shopping
 
+Data = dict[str, object]
+
 LIVE = 2_400
 VISIT_EVENTS = 8
 EVENTS_PER_S = 1_000
@@ -63,25 +65,30 @@ def events(traffic: Traffic, count: int, start_ms: int, first: int = 0) -> Itera
     for place, user in enumerate(_users(traffic, count, rng)):
         kind, number = kinds[drawn[place]], first + place
         data = drafts[kind][variants[place]]
+        data = {**data, "path": f"/en/p/{number % 9973}/{kind.value}?ref=home"}
         if "order_id" in data:
             data = {**data, "order_id": f"o-{user}-{number % 3}"}
-        yield record(traffic, number, int(user), kind, data, start_ms + number * 1000 // EVENTS_PER_S)
+        yield record(traffic, number, int(user), (kind, data), start_ms + place * 1000 // EVENTS_PER_S)
 
 
-def record(
-    traffic: Traffic, number: int, user: int, kind: EventKind, data: dict[str, object], at_ms: int
-) -> tuple[bytes, bytes]:
+def record(traffic: Traffic, number: int, user: int, told: tuple[EventKind, Data], at_ms: int) -> tuple[bytes, bytes]:
     """One event as our gateway writes it: fields in the contract's order, unset ones absent."""
     name = f"{traffic.name}{user}"
-    time = from_ms(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     event = {
-        "specversion": "1.0", "id": f"{traffic.name}{traffic.seed}-{number}", "source": "/shop", "type": kind.value,
-        "time": time, "tenant": "demo", "user": name, "locale": "es" if user % 5 == 0 else "en", "data": data,
-    }  # fmt: skip
+        "specversion": "1.0",
+        "id": f"{traffic.seed:08x}-{traffic.name}-4000-8000-{number:012x}",
+        "source": "/shop/web",
+        "type": told[0].value,
+        "time": from_ms(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "tenant": "demo",
+        "user": name,
+        "locale": "es" if user % 5 == 0 else "en",
+        "data": told[1],
+    }
     return f"demo:{name}".encode(), orjson.dumps(event)
 
 
-def _drafts(rng: np.random.Generator) -> dict[EventKind, list[dict[str, object]]]:
+def _drafts(rng: np.random.Generator) -> dict[EventKind, list[Data]]:
     drafts = {
         kind: [{**shopping.something(kind, None, "o", rng)[1], **_TOLD.get(kind, {})} for _ in range(VARIANTS)]
         for kind in (*QUIET, *TRIGGERS)
@@ -91,7 +98,8 @@ def _drafts(rng: np.random.Generator) -> dict[EventKind, list[dict[str, object]]
     order = ("page", "path", "query", "text", "topic", "item_title", "category", "quantity", "amount", "currency",
              "order_id", "order_status", "delay_days", "carrier", "method", "error", "voucher", "change")  # fmt: skip
     return {
-        kind: [{name: told[name] for name in order if name in told} for told in some] for kind, some in drafts.items()
+        kind: [{name: told.get(name, "") for name in order if name in told or name == "path"} for told in some]
+        for kind, some in drafts.items()
     }
 
 
