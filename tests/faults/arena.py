@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,13 +38,15 @@ class Pace:
 
     steady_s: float = 10.0
     kills: int = 50
+    pauses: int = 8
+    outages: int = 2
     storm_s: float = 120.0
     drain_s: float = 90.0
 
 
 FULL = Pace()
-QUICK = Pace(steady_s=2.0, kills=3, storm_s=9.0, drain_s=45.0)
-MUTANT = Pace(steady_s=2.0, kills=3, storm_s=9.0, drain_s=12.0)
+QUICK = Pace(steady_s=2.0, kills=3, pauses=2, outages=1, storm_s=9.0, drain_s=45.0)
+MUTANT = replace(QUICK, drain_s=12.0)
 
 
 @dataclass(slots=True)

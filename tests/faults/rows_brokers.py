@@ -22,7 +22,7 @@ def broker_down(trial: Trial) -> Finding:
     trial.worker("w")
     trial.send()
     told = []
-    for down_s in (5.0, draw.uniform(10, 20))[: 1 if trial.pace.kills < 10 else 2]:
+    for down_s in (5.0, draw.uniform(10, 20))[: trial.pace.outages]:
         trial.arena.services.cut("kafka")
         trial.crew.wait(down_s)
         trial.arena.services.revive("kafka")

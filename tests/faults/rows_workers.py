@@ -85,7 +85,7 @@ def short_pauses(trial: Trial) -> Finding:
     trial.worker("b", RGALIGN_SESSION_TIMEOUT_S="10")
     trial.send()
     before = trial.epochs()
-    for _ in range(min(trial.pace.kills, 8)):
+    for _ in range(trial.pace.pauses):
         name = draw.choice("ab")
         trial.crew.pause(name)
         trial.crew.wait(draw.uniform(0.1, 5.0))
