@@ -16,8 +16,6 @@ from deploy import figures
 from tests.faults.rows import MUTANTS, ROWS
 from tests.faults.runs import FOLDER, Result, Task, run_all, tasks
 
-SHOWN_FIRST = ("in_log", "applied", "late", "duplicate", "dead_lettered", "fenced", "replayed")
-
 
 def main(
     *,
@@ -46,6 +44,8 @@ def main(
         done.append(result)
         console.print(_line(result))
     console.print(_table(done))
+    for result in _in_order(done):
+        console.print(f"[dim]{_seen(result)}[/dim]", soft_wrap=True)
     console.print(f"[dim]{time.monotonic() - began_s:.0f} s; one file a row and seed in {FOLDER}[/dim]")
     told = _figures(done, seeds)
     figures.report("faults", "make faults", told, console)
@@ -60,7 +60,7 @@ def _is_caught(result: Result) -> bool:
 
 def _verdict(result: Result) -> str:
     if result.mutant:
-        return "[green]red, as it must be[/green]" if _is_caught(result) else "[red]NOT NOTICED[/red]"
+        return "[green]turns red[/green]" if _is_caught(result) else "[red]UNNOTICED[/red]"
     return "[green]passed[/green]" if result.passed else "[red]FAILED[/red]"
 
 
@@ -69,21 +69,34 @@ def _line(result: Result) -> str:
     return f"    {_verdict(result)} in {result.took_s:.0f} s{' - ' + what if what else ''}"
 
 
+COUNTED = ("in_log", "applied", "late", "duplicate", "dead_lettered", "replayed", "fenced")
+
+
 def _table(results: list[Result]) -> Table:
-    shown = Table(title="fault experiments", title_justify="left", pad_edge=False)
-    for column in ("row", "fault", "seed", "verdict", "lost", "twice", "s", "what happened"):
-        shown.add_column(column, justify="right" if column in {"row", "lost", "twice", "s", "seed"} else "left")
-    for result in sorted(results, key=lambda result: (result.row, result.mutant or "", result.seed)):
-        fault = ROWS[result.row].fault + (f", {result.mutant}" if result.mutant else "")
-        counts = str(result.lost), str(result.double_applied), f"{result.took_s:.0f}"
-        shown.add_row(str(result.row), fault, str(result.seed), _verdict(result), *counts, _happened(result))
+    shown = Table(title="fault experiments", title_justify="left", pad_edge=False, box=None)
+    shown.add_column("row", justify="right")
+    shown.add_column("fault")
+    for column in ("seed", "verdict", "lost", "twice", "log", "late", "dup", "dlq", "fenced", "s"):
+        shown.add_column(column, justify="right")
+    for result in _in_order(results):
+        facts = [str(result.facts.get(name, 0)) for name in ("in_log", "late", "duplicate", "dead_lettered", "fenced")]
+        counts = [str(result.lost), str(result.double_applied), *facts, f"{result.took_s:.0f}"]
+        shown.add_row(str(result.row), _fault(result), str(result.seed), _verdict(result), *counts)
     return shown
 
 
-def _happened(result: Result) -> str:
-    first = [name for name in SHOWN_FIRST if name in result.facts]
-    names = [*first, *(name for name in result.facts if name not in first)]
-    return ", ".join(f"{name} {result.facts[name]}" for name in names if result.facts[name] not in ("", 0))
+def _in_order(results: list[Result]) -> list[Result]:
+    return sorted(results, key=lambda result: (result.row, result.mutant or "", result.seed))
+
+
+def _fault(result: Result) -> str:
+    return f"  {result.mutant}" if result.mutant else ROWS[result.row].fault
+
+
+def _seen(result: Result) -> str:
+    """What a row saw beside its counts: times with their theory, restarts, figures of its own."""
+    facts = {name: fact for name, fact in result.facts.items() if name not in COUNTED and fact not in {"", 0}}
+    return f"{result.row:>3} " + ", ".join(f"{name} {fact}" for name, fact in facts.items())
 
 
 def _figures(results: list[Result], seeds: int) -> dict[str, figures.Figure]:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -216,7 +217,7 @@ class Trial:
             "sent": self.traffic.sent,
             "acked": len(self.traffic.acked),
             **({"refused": self.traffic.refused} if self.traffic.refused else {}),
-            "drained_s": round(drained_s, 1),
+            "drained_s": round(drained_s, 1) if isfinite(drained_s) else "not in time",
             "worst_ack_s": round(self.traffic.worst_ack_s, 2),
             **found.figures(),
         }
