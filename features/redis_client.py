@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hiredis import pack_command
@@ -25,6 +25,7 @@ CONNECT_TIMEOUT_S = 2.0
 HEALTH_CHECK_S = 15
 
 Command = Sequence[bytes | str | int | float]
+_pack: Callable[[tuple[Any, ...]], bytes] = pack_command
 
 
 class _Packed(Connection):
@@ -34,14 +35,15 @@ class _Packed(Connection):
         """One command's bytes; a name of two words ("CONFIG GET") is left to redis-py."""
         if isinstance(args[0], str) and " " in args[0]:
             return list(super().pack_command(*args))
-        return [pack_command(args)]
+        return [_pack(args)]
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """All replies, in order; a refusal is a value."""
-        await self.send_packed_command(b"".join([pack_command(tuple(command)) for command in commands]))
+        await self.send_packed_command(b"".join([_pack(tuple(command)) for command in commands]))
+        parser: Any = self._parser
         try:
             async with asyncio.timeout(self.socket_timeout):
-                return [await self._parser.read_response() for _ in commands]
+                return [await parser.read_response() for _ in commands]
         except TimeoutError:
             await self.disconnect(nowait=True)
             raise RedisTimeoutError(
@@ -96,8 +98,9 @@ async def exchange(redis: Any, commands: Sequence[Command]) -> list[Any]:
         for command in commands:
             pipe.execute_command(*command)
         return list(await pipe.execute(raise_on_error=False))
-    connection = await redis.connection_pool.get_connection()
+    pool: Any = redis.connection_pool
+    connection = await pool.get_connection()
     try:
         return list(await connection.exchange(commands))
     finally:
-        await redis.connection_pool.release(connection)
+        await pool.release(connection)

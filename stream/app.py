@@ -11,10 +11,9 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any
 
 import structlog
-from faust.types import TP
 
 from features.ledger import Ledger
 from features.querycache import QueryCache
@@ -23,30 +22,27 @@ from features.settings import Connections
 from features.store import OnlineRows
 from features.views import project
 from stream import topics, tracing
-from stream.agents import Lanes, Line, attach
-from stream.batching import BatchApp, BatchConsumer
 from stream.connecting import let_in
+from stream.consuming import Consuming, FencedLine
 from stream.dead_letters import DeadLetters
 from stream.feedback_line import OutcomeLine
 from stream.fence import patiently
 from stream.follower import Follower
 from stream.hot_intents import HotIntents
 from stream.hot_swap import BundleSlot, LiveKnowledge
-from stream.lag import Lag, behind
 from stream.live_stats import LiveStatistics
 from stream.outbox import Outbox
 from stream.pipeline import EventLine, Names
 from stream.policy import PolicySettings
 from stream.projection import Projection
 from stream.ranking import Ranking
-from stream.settings import GROUP, WorkerSettings, faust_settings
-from stream.telemetry import configure_logging, serve_health
+from stream.settings import GROUP, WorkerSettings
+from stream.telemetry import configure_logging, serving_health
 from stream.user_cache import UserCache
 
 log = structlog.get_logger(__name__)
 
 CATCH_UP_DEADLINE_S = 30.0
-WATCH_EVERY_S = 1.0
 GC_THRESHOLDS = 50_000, 20, 100
 """Cached states are many and make no cycles: Python's default would look through them all the time."""
 QUIET_LOGGERS = ("faust", "mode", "aiokafka", "asyncio")
@@ -55,10 +51,6 @@ QUIET_LOGGERS = ("faust", "mode", "aiokafka", "asyncio")
 def wall_clock_ms() -> int:
     """The time of day in ms since the epoch."""
     return time.time_ns() // 1_000_000
-
-
-class FencedOut(RuntimeError):
-    """Another worker took partitions that Kafka still gives to this one."""
 
 
 class RoleEnded(RuntimeError):
@@ -98,8 +90,11 @@ class Worker:
         self.outcomes = OutcomeLine(
             self._ledger(topics.OUTCOMES), self._dead_letters(topics.OUTCOMES_DLQ), clock, settings.store_patience_s
         )
-        self._lanes: list[Lanes] = []
-        self.app = self._app()
+        lines: dict[str, FencedLine] = {
+            self._named(topics.EVENTS): self.events,
+            self._named(topics.OUTCOMES): self.outcomes,
+        }
+        self.consuming = Consuming(connections, settings, lines, self._named(topics.EVENTS), self.end)
 
     def _named(self, topic: topics.Topic) -> str:
         return self._connections.named(topic.name)
@@ -131,17 +126,6 @@ class Worker:
             patience_s=self._settings.store_patience_s,
         )
 
-    def _app(self) -> BatchApp:
-        lines: dict[str, Line] = {self._named(topics.EVENTS): self.events, self._named(topics.OUTCOMES): self.outcomes}
-        app = BatchApp(
-            self._connections.named(GROUP),
-            owners={topic: line.fence for topic, line in lines.items()},
-            **faust_settings(self._connections, self._settings),
-        )
-        for (topic, line), name in zip(lines.items(), ("events", "outcomes"), strict=True):
-            self._lanes.append(attach(app, topic, name, line, self.end))
-        return app
-
     async def _patiently(self, call: Callable[[], Awaitable[Any]], doing: str) -> Any:
         return await patiently(call, self._settings.store_patience_s, doing)
 
@@ -165,12 +149,14 @@ class Worker:
             shared = (topics.EVENTS, topics.OUTCOMES, topics.DECISIONS, topics.QUERIES)
             await self.outbox.agree([self._named(topic) for topic in shared])
             await stack.enter_async_context(self._live())
-            await stack.enter_async_context(self._health())
+            await stack.enter_async_context(
+                serving_health(self._settings.health_port, self.ready, self._settings.health_host)
+            )
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
             await stack.enter_async_context(self._projecting())
-            await stack.enter_async_context(self._consuming())
+            await stack.enter_async_context(self._consumed())
             log.info("worker_ready", group=self._connections.named(GROUP), policy=self._policy.version)
             await self._over
 
@@ -213,17 +199,6 @@ class Worker:
             self.end(task.exception() or RoleEnded(f"{task.get_name()} ended by itself"))
 
     @contextlib.asynccontextmanager
-    async def _health(self) -> AsyncIterator[None]:
-        if not self._settings.health_port:
-            yield
-            return
-        runner = await serve_health(self._settings.health_port, self.ready, self._settings.health_host)
-        try:
-            yield
-        finally:
-            await runner.cleanup()
-
-    @contextlib.asynccontextmanager
     async def _projecting(self) -> AsyncIterator[None]:
         """Online rows follow the states; at the end those of every committed batch are written."""
         task = self._watched(self.projection.run(), "projection")
@@ -235,50 +210,25 @@ class Worker:
                 await asyncio.wait_for(self.projection.flush(), self._settings.stop_deadline_s / 4)
 
     @contextlib.asynccontextmanager
-    async def _consuming(self) -> AsyncIterator[None]:
-        starting = self._watched(self._started(), "faust")
+    async def _consumed(self) -> AsyncIterator[None]:
+        task = self._watched(self.consuming.run(), "faust")
         try:
             yield
         finally:
-            starting.remove_done_callback(self._on_task_done)
-            starting.cancel()
-            for lanes in self._lanes:
-                await lanes.close(self._settings.stop_deadline_s / 4)
-            await self.app.stop()
-
-    async def _started(self) -> None:
-        """Starts Faust and watches it until it crashes; Faust swallows the errors of its own parts."""
-        await self.app.start()
-        lag = Lag(self._named(topics.EVENTS))
-        fenced_since_s: float | None = None
-        while not self.app.crashed:
-            await asyncio.sleep(WATCH_EVERY_S)
-            lag.tell(behind(self.app.consumer))
-            fenced_since_s = (fenced_since_s or time.monotonic()) if self._fenced() else None
-            if fenced_since_s is not None and time.monotonic() - fenced_since_s > 3 * self._settings.session_timeout_s:
-                raise FencedOut(
-                    f"partitions {self._fenced()} belong to another worker by the ledger, and to this one by Kafka: "
-                    "does another consumer group use the same RGALIGN_PREFIX?"
-                )
-        raise self.app.crash_reason or RoleEnded("Faust crashed")
-
-    def _fenced(self) -> list[TP]:
-        fences = {self._named(topics.EVENTS): self.events.fence, self._named(topics.OUTCOMES): self.outcomes.fence}
-        return [tp for tp in self._claimed() if fences[tp.topic].is_fenced(tp.partition)]
-
-    def _claimed(self) -> frozenset[TP]:
-        return cast("BatchConsumer", self.app.consumer).claimed if self.app.started else frozenset()
+            task.remove_done_callback(self._on_task_done)
+            task.cancel()
+            await self.consuming.stop()
 
     def ready(self) -> tuple[bool, dict[str, object]]:
         """Whether decisions can be made: partitions given out, a bundle and a knowledge base loaded, nothing fenced."""
-        is_assigned = self.app.started and not self.app.rebalancing and self.app.rebalancing_count > 0
+        fenced = self.consuming.fenced()
         details: dict[str, object] = {
-            "partitions": sorted(f"{tp.topic}[{tp.partition}]" for tp in self._claimed()),
-            "fenced": [f"{tp.topic}[{tp.partition}]" for tp in self._fenced()],
+            "partitions": sorted(f"{tp.topic}[{tp.partition}]" for tp in self.consuming.claimed()),
+            "fenced": [f"{tp.topic}[{tp.partition}]" for tp in fenced],
             "model": None if self.models.ranker is None else self.models.ranker.version,
             "kb": self.knowledge.kb.version if self.knowledge.kb.intents else None,
         }
-        return bool(is_assigned and details["model"] and details["kb"] and not details["fenced"]), details
+        return bool(self.consuming.is_assigned and details["model"] and details["kb"] and not fenced), details
 
 
 async def _main(connections: Connections, settings: WorkerSettings, policy: PolicySettings) -> int:

@@ -39,7 +39,7 @@ from stream.intent_embedding import IntentEmbedding
 from stream.query_spaces import QuerySpaces
 from stream.refresh_line import RETRY_S, RefreshLine
 from stream.settings import EMBEDDER_GROUP
-from stream.telemetry import configure_logging, serve_health
+from stream.telemetry import configure_logging, serving_health
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +117,9 @@ class Embedder:
             stack.callback(self._executor.shutdown, wait=False, cancel_futures=True)
             stack.push_async_callback(self._redis.aclose)
             await let_in(self._connections)
-            await stack.enter_async_context(self._health())
+            await stack.enter_async_context(
+                serving_health(self._settings.health_port, self.ready, self._settings.health_host)
+            )
             loop = asyncio.get_running_loop()
             loading = loop.run_in_executor(self._executor, self._load, self._connections, self._settings)
             if not await self._unless_stopped(loading):
@@ -231,17 +233,6 @@ class Embedder:
                 failed=tally.failed,
                 queued=len(self._line.queue),
             )
-
-    @contextlib.asynccontextmanager
-    async def _health(self) -> AsyncIterator[None]:
-        if not self._settings.health_port:
-            yield
-            return
-        runner = await serve_health(self._settings.health_port, self.ready, self._settings.health_host)
-        try:
-            yield
-        finally:
-            await runner.cleanup()
 
 
 class _Revoked(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import numpy as np
 import structlog
@@ -161,3 +162,16 @@ async def serve_health(port: int, ready: Readiness, host: str = "127.0.0.1") -> 
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return runner
+
+
+@contextlib.asynccontextmanager
+async def serving_health(port: int, ready: Readiness, host: str) -> AsyncIterator[None]:
+    """`serve_health` for as long as the context lasts; port 0 serves nothing."""
+    if not port:
+        yield
+        return
+    runner = await serve_health(port, ready, host)
+    try:
+        yield
+    finally:
+        await runner.cleanup()

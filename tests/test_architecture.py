@@ -19,7 +19,7 @@ TOP_LEVEL = {
 VAGUE = {"utils", "util", "common", "helpers", "helper", "core", "manager", "base", "misc"}
 
 CONFINED = {
-    "faust": {"stream.app", "stream.batching", "stream.agents"},
+    "faust": {"stream.consuming", "stream.batching", "stream.faust_settings"},
     "mode": {"stream.app", "stream.batching", "stream.agents"},
     "feast": {"features.definitions", "features.store"},
     "onnxruntime": {"export.session", "export.parity", "features.reasoner", "deploy.doctor"},

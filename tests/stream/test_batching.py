@@ -18,7 +18,8 @@ from faust.types import TP
 from features.settings import Connections
 from stream import batching
 from stream.batching import Batch, BatchApp, LogShorterThanLedger, Start, chunks
-from stream.settings import WorkerSettings, faust_settings
+from stream.faust_settings import faust_settings
+from stream.settings import WorkerSettings
 
 
 class Positions:
