@@ -120,6 +120,8 @@ class Stack:
                 for name, port in health.items()
             ),
         ]
+        if self.folder is not None:  # a tile of intent statistics closes after 15 minutes: not within a demo
+            roles.append(self._job("statistics", "features", "stats", "--every", "60"))
         for role in roles:
             self.services.supervisor.start(role, wait=False)
         for name in ("gateway", "worker"):
@@ -129,13 +131,14 @@ class Stack:
         return Child(
             name,
             (*(LOW_PRIORITY if name == "embedder" else ()), sys.executable, "-m", "deploy.cli", name),
-            env={
-                **ONE_THREAD,
-                **self.connections.environment(),
-                **env,
-                **self.env,
-            },
+            env={**self._environment(), **env, **self.env},
             ready=ready,
             start_deadline_s=120,
             stop_deadline_s=15,
         )
+
+    def _job(self, name: str, *command: str) -> Child:
+        return Child(name, (*LOW_PRIORITY, sys.executable, "-m", "deploy.cli", *command), env=self._environment())
+
+    def _environment(self) -> dict[str, str]:
+        return {**ONE_THREAD, **self.connections.environment()}
