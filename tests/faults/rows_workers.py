@@ -6,7 +6,7 @@ import json
 import random
 from operator import ne
 
-from tests.faults.arena import PARTITIONS, Finding, Trial
+from tests.faults.arena import PARTITIONS, SESSION_S, Finding, Trial
 from tests.faults.log_side import uncommitted
 from tests.faults.traffic import Mix
 from tests.faults.worker import FAILPOINTS
@@ -114,6 +114,7 @@ def rebalance_storm(trial: Trial) -> Finding:
     backlog = trial.backlog()
     for name in present:
         trial.crew.stop(name)
+    trial.crew.wait(SESSION_S)
     found = trial.settle()
     found.facts |= {"backlog": backlog, "uncommitted": left_uncommitted(trial)}
     found.checks["commits advance to the end"] = found.facts["uncommitted"] == 0
