@@ -12,7 +12,8 @@ from typing import Any
 import faust
 
 from stream import topics
-from stream.settings import WorkerSettings, faust_settings
+from stream.faust_settings import faust_settings
+from stream.settings import WorkerSettings
 from tests.benchmarks.launching import Task, run_until
 from tests.benchmarks.meter import Block
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from stream import app as worker_app
-from stream import batching
+from stream import batching, consuming
 from stream.app import Worker, wall_clock_ms
 from stream.batching import Batch
 from stream.policy import PolicySettings
@@ -70,7 +70,7 @@ def gated(gate: Gate) -> type[batching.BatchConsumer]:
 
 def state(task: Task, at_start: Callable[[], None]) -> Block:
     """The state pipeline with online rows; no ranking, no requests for latent queries."""
-    Shopper.query = lambda self, batch: None  # type: ignore[method-assign]
+    Shopper.query = lambda self, batch: None
     return run_until(_measured(task, QUIET, at_start))
 
 
@@ -81,8 +81,8 @@ def state_with_queries(task: Task, at_start: Callable[[], None]) -> Block:
 
 def state_without_rows(task: Task, at_start: Callable[[], None]) -> Block:
     """The state pipeline without online rows."""
-    Shopper.query = lambda self, batch: None  # type: ignore[method-assign]
-    worker_app.Projection = _NoRows  # type: ignore[attr-defined,misc,assignment]
+    Shopper.query = lambda self, batch: None
+    worker_app.Projection = _NoRows
     return run_until(_measured(task, QUIET, at_start))
 
 
@@ -111,11 +111,12 @@ class _NoRows:
 async def _measured(task: Task, policy: PolicySettings, at_start: Callable[[], None]) -> Block:
     gate = Gate()
     batching.BatchTransport.Consumer = gated(gate)
-    worker_app.GROUP = task.group  # type: ignore[misc]
+    for module in (worker_app, consuming):
+        module.GROUP = task.group  # a group of its own: no member of the last block is waited for
     worker = Worker(task.connections, WorkerSettings(), policy, clock=wall_clock_ms)
     running = asyncio.create_task(worker.run())
     meter = task.meter()
-    await _until(lambda: worker.app.started and bool(worker._claimed()), running)
+    await _until(lambda: bool(worker.consuming.claimed()), running)
     await asyncio.to_thread(at_start)
     await _passed(gate, worker, running, task.warm)
     meter.begin(gate.done)
