@@ -18,6 +18,9 @@ from deploy.runtimes import find_redis
 from deploy.supervise import Child, Listener, Supervisor
 from features.settings import Connections
 
+ROW_FIELDS_AS_LIST = "32"
+"""Online rows have some 50 fields: kept as a list (the default up to 128), each write of one searches it."""
+
 
 class Embedded:
     """Real services for a demo, a developer or a test.
@@ -132,4 +135,5 @@ def redis_command(home: Path, port: int, *, is_persistent: bool) -> tuple[str, .
     home.mkdir(parents=True, exist_ok=True)
     kept = ("yes", "--appendfsync", "everysec") if is_persistent else ("no",)
     where = ("--bind", LOOPBACK, "--port", str(port), "--dir", str(home))
-    return (str(find_redis()), *where, "--save", "", "--appendonly", *kept)
+    rows = ("--hash-max-listpack-entries", ROW_FIELDS_AS_LIST)
+    return (str(find_redis()), *where, *rows, "--save", "", "--appendonly", *kept)

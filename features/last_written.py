@@ -30,6 +30,10 @@ class LastWritten:
         """Removes and returns a row: while a write of it is under way, nobody knows how it stands."""
         return self._rows.pop((view, key), None)
 
+    def peek(self, view: str, key: str) -> Written | None:
+        """A row as it was written last."""
+        return self._rows.get((view, key))
+
     def keep(self, view: str, key: str, row: Written) -> None:
         """Remembers a row that the store has taken; the one written longest ago makes room."""
         self._rows[view, key] = row

@@ -95,6 +95,16 @@ class OnlineRows:
                 self._last.keep(row.view, row.key, Written(write.stamp, row.guard, row.at_ms, write.values))
         return [end == TAKEN for end in ends]
 
+    async def write_changed(self, rows: Sequence[RowWrite]) -> None:
+        """`write_many` for the one owner of rows under their epoch: those that stand as it wrote them are not sent."""
+        await self.write_many([row for row in rows if not self._stands(row)])
+
+    def _stands(self, row: RowWrite) -> bool:
+        last = self._last.peek(row.view, row.key)
+        if last is None or last.guard[0] != row.guard[0] or last.at_ms != row.at_ms:
+            return False
+        return not changed(last.values, self._plan(row.view).ordered(row.values))
+
     async def read(self, views: Sequence[str], keys: Sequence[str], now_ms: int) -> list[dict[str, ViewRow]]:
         """For each entity key its row of each view, in one round trip. All `views` must be of one entity.
 

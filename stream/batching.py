@@ -28,7 +28,7 @@ from faust.types import TP, ConsumerMessage
 
 log = structlog.get_logger(__name__)
 
-MAX_RECORDS = 500
+MAX_RECORDS = 2000
 """The most records in one batch."""
 
 MAX_BYTES = 1024 * 1024

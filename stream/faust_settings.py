@@ -26,7 +26,7 @@ def faust_settings(connections: Connections, worker: WorkerSettings) -> dict[str
         "broker_rebalance_timeout": max(2 * session_s, 6.0),
         "broker_request_timeout": 90.0,
         "broker_commit_interval": 1.0,
-        "broker_max_poll_records": 2000,
+        "broker_max_poll_records": 8000,
         "consumer_auto_offset_reset": "earliest",
         "stream_buffer_maxsize": 8,
         "stream_wait_empty": False,

@@ -164,9 +164,8 @@ def rest_s(took_s: float) -> float:
 
 
 def row_writes(user: str, state: UserState, guard: tuple[int, int]) -> list[RowWrite]:
-    """A user's rows, as of the newest event."""
-    views: tuple[tuple[str, dict[str, Any]], ...] = (
-        (USER_ACTIVITY.name, activity_values(state)),
-        (ORDER_STATE.name, order_values(state)),
-    )
-    return [RowWrite(view, user, values, state.last_ms, guard) for view, values in views]
+    """A user's rows: what they did, as of the newest event; their newest order, as of its last change, if any."""
+    writes = [RowWrite(USER_ACTIVITY.name, user, activity_values(state), state.last_ms, guard)]
+    if (newest := state.newest_order()) is not None:
+        writes.append(RowWrite(ORDER_STATE.name, user, order_values(state), newest[1].at_ms, guard))
+    return writes

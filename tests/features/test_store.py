@@ -199,6 +199,15 @@ async def test_one_row_twice_in_a_call_ends_as_the_last_one(rows, client, prefix
     assert await read_order(rows) == order(2, "second")
 
 
+async def test_a_row_that_stands_is_not_sent_again_under_the_same_epoch_and_is_under_the_next(rows, client, prefix):
+    await rows.write("order_state", "demo:a", order(1), NOW_MS, (1, 0))
+    await client.delete(entity_key("shopper_id", "demo:a", project(prefix)))
+    await rows.write_changed([RowWrite("order_state", "demo:a", order(1), NOW_MS, (1, 5))])
+    assert await read_order(rows) == {}
+    await rows.write_changed([RowWrite("order_state", "demo:a", order(1), NOW_MS, (2, 6))])
+    assert await read_order(rows) == order(1)
+
+
 ORDERS = st.builds(order, st.integers(0, 2), st.sampled_from(["a", "b"]), st.sampled_from([0.0, -0.0, 1.5]))
 GUARDS = st.tuples(st.integers(1, 2), st.integers(0, 2))
 
