@@ -14,8 +14,9 @@ import numpy as np
 from redis.asyncio import Redis
 
 from features.settings import Connections
+from features.state import UserState
 from features.store import OnlineRows
-from features.views import ORDER_STATE, USER_ACTIVITY, project
+from features.views import ORDER_STATE, USER_ACTIVITY, View, order_values, project
 from tests.benchmarks.hand_loop import loads
 from tests.benchmarks.traffic import Traffic, events
 
@@ -54,11 +55,17 @@ async def _ours(connections: Connections) -> dict[str, Row]:
     async with Redis.from_url(connections.redis_url) as redis:
         rows = OnlineRows(redis, project(connections.prefix))
         found = await rows.read([USER_ACTIVITY.name, ORDER_STATE.name], users, now_ms=0)
+    no_order = order_values(UserState())
     return {
-        user: [row[view.name].values[name] for view in (USER_ACTIVITY, ORDER_STATE) for name in view.features]
+        user: [*_ordered(row[USER_ACTIVITY.name].values, USER_ACTIVITY),
+               *_ordered(row[ORDER_STATE.name].values or no_order, ORDER_STATE)]
         for user, row in zip(users, found, strict=True)
         if not row[USER_ACTIVITY.name].missing
-    }
+    }  # fmt: skip
+
+
+def _ordered(values: Mapping[str, Any], view: View) -> Row:
+    return [values[name] for name in view.features]
 
 
 def theirs(connections: Connections, pattern: str) -> dict[str, Row]:

@@ -113,9 +113,10 @@ class _Claims(ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         for tp in assigned:
-            partition = self.partitions[tp] = Partition(tp.partition, self.redis, is_fenced=self.is_fenced)
+            partition = Partition(tp.partition, self.redis, is_fenced=self.is_fenced)
             await partition.claim()
             self.consumer.seek(tp, partition.applied + 1)
+            self.partitions[tp] = partition
 
 
 def fenced(task: Task, at_start: Callable[[], None]) -> Block:
@@ -158,8 +159,9 @@ async def _passed(consumer: Any, claims: _Claims, records: int) -> int:
     taken, committed_s = 0, asyncio.get_running_loop().time()
     while taken < records:
         for tp, some in (await consumer.getmany(timeout_ms=200, max_records=MAX_RECORDS)).items():
-            await claims.partitions[tp].take(some)
-            taken += len(some)
+            if (partition := claims.partitions.get(tp)) is not None:  # else it is read again once it is claimed
+                await partition.take(some)
+                taken += len(some)
         if (now_s := asyncio.get_running_loop().time()) - committed_s > 1.0:
             await asyncio.gather(*(partition.written() for partition in claims.partitions.values()))
             await consumer.commit()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from aiokafka.partitioner import murmur2
 
@@ -24,11 +23,12 @@ from tests.benchmarks.traffic import Traffic, events
 
 CHUNK = 5_000
 COPY = """
-for i = 1, #KEYS, 2 do
-  redis.call('RESTORE', KEYS[i], 0, ARGV[1], 'REPLACE')
-  redis.call('RESTORE', KEYS[i + 1], 0, ARGV[2], 'REPLACE')
+for i = 3, #KEYS, 2 do
+  redis.call('COPY', KEYS[1], KEYS[i], 'REPLACE')
+  redis.call('COPY', KEYS[2], KEYS[i + 1], 'REPLACE')
 end
 """
+TEMPLATE = "demo:template"
 
 
 def known_user(history: int, until_ms: int) -> UserState:
@@ -54,18 +54,13 @@ async def _populate(
     rows = OnlineRows(redis, project(connections.prefix))
     key = rows.selection({USER_ACTIVITY.name: ["locale"]}).key
     async with redis:
-        blob, row = await _copies(redis, rows, state, key)
+        await rows.write_many(row_writes(TEMPLATE, state, (1, 0)))
+        await redis.set(TEMPLATE, state.to_bytes())
         for first in range(0, traffic.users, CHUNK):
             users = [f"demo:{traffic.name}{number}" for number in range(first, min(first + CHUNK, traffic.users))]
             keys = [part for user in users for part in (ledger._state(partition_of(user), user), key(user))]
-            await redis.eval(COPY, len(keys), *keys, blob, row)
+            await redis.eval(COPY, 2 + len(keys), TEMPLATE, key(TEMPLATE), *keys)
             advance(first + len(users))
-
-
-async def _copies(redis: Any, rows: OnlineRows, state: UserState, key: Callable[[str], bytes]) -> Sequence[bytes]:
-    await rows.write_many(row_writes("demo:template", state, (1, 0)))
-    await redis.set("template", state.to_bytes())
-    return await redis.dump("template"), await redis.dump(key("demo:template"))
 
 
 def partition_of(key: str) -> int:

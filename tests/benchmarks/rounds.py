@@ -47,15 +47,16 @@ def alternate(
     budget_s: float,
     seed: int,
     advance: Callable[[int, int], None],
+    discarded: int = 1,
 ) -> Measured:
-    """One discarded round, then up to `rounds` measured ones while `budget_s` lasts (at least one)."""
+    """`discarded` rounds, then up to `rounds` measured ones while `budget_s` lasts (at least one)."""
     measured, order, began_s, longest_s = (
         Measured({arm: [] for arm in runs}),
         random.Random(seed),
         time.monotonic(),
         0.0,
     )
-    for number in range(rounds + 1):
+    for number in range(1 - discarded, rounds + 1):
         turn_s = time.monotonic()
         if number > 1 and turn_s - began_s + longest_s > budget_s:
             break
@@ -64,9 +65,9 @@ def alternate(
         found = {}
         for place, arm in enumerate(arms):
             found[arm] = runs[arm](tasks(arm, number))
-            advance(number * len(arms) + place + 1, (rounds + 1) * len(arms))
+            advance((number + discarded - 1) * len(arms) + place + 1, (rounds + discarded) * len(arms))
         longest_s = max(longest_s, time.monotonic() - turn_s)
-        if number:
+        if number > 0:
             for arm, block in found.items():
                 measured.blocks[arm].append(block)
             if (pressure := cpu_pressure()) is not None:

@@ -60,6 +60,7 @@ class Size:
     events: int
     without: frozenset[str]
     pairs: int
+    pair_events: int
     many_users: int
     zipf: float
     writes: int
@@ -68,12 +69,12 @@ class Size:
 
 FULL = Size(
     rounds=20, race_s=900, pairs_s=1_350, warm=6_000, events=24_000, without=frozenset(),
-    pairs=4, many_users=1_000_000, zipf=0.9, writes=200, reads=2_000,
+    pairs=4, pair_events=12_000, many_users=1_000_000, zipf=0.9, writes=200, reads=2_000,
 )  # fmt: skip
 QUICK = Size(
-    rounds=4, race_s=160, pairs_s=250, warm=4_000, events=12_000,
+    rounds=3, race_s=120, pairs_s=255, warm=4_000, events=12_000,
     without=frozenset({"state_with_queries", "hand_loop_unfenced"}),
-    pairs=1, many_users=200_000, zipf=0.0, writes=30, reads=300,
+    pairs=1, pair_events=6_000, many_users=200_000, zipf=0.0, writes=30, reads=300,
 )  # fmt: skip
 
 
@@ -153,12 +154,19 @@ class Bench:
     def pairs(self) -> dict[str, object]:
         """The rows about scale and about the feature store."""
         size, flush = self.size, Redis.from_url(self.services.redis_url).flushall
-        plan = scaling.Plan(size.pairs, size.many_users, self.seed, self.began_s + size.pairs_s)
+        plan = scaling.Plan(
+            rounds=size.pairs,
+            warm=size.pair_events,
+            events=size.pair_events,
+            many=size.many_users,
+            seed=self.seed,
+            ends_s=self.began_s + size.pairs_s,
+        )
         found: dict[str, object] = {}
         for name, measured in (
-            ("workers_cpu_per_event", lambda: scaling.workers(self.services, plan, self.advance)),
-            ("history_10k_over_10", lambda: scaling.history(self.services, plan, self.advance)),
             ("users_1m_over_10k", lambda: scaling.users(self.services, plan, 0.0, self.advance)),
+            ("history_10k_over_10", lambda: scaling.history(self.services, plan, self.advance)),
+            ("workers_cpu_per_event", lambda: scaling.workers(self.services, plan, self.advance)),
             ("users_1m_over_10k_zipf", lambda: scaling.users(self.services, plan, size.zipf, self.advance)),
         ):
             if time.monotonic() < plan.ends_s and (size.zipf or not name.endswith("zipf")):

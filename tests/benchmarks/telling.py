@@ -26,6 +26,7 @@ RATES: dict[str, tuple[str, str, str]] = {
     "state_vs_noop_faust": ("state", "noop_faust", "2.0, aim 5.0"),
     "whole_vs_noop_faust": ("whole", "noop_faust", "1.0, aim 3.0"),
     "vs_hand_loop": ("state", "hand_loop", "0.7, aim 0.95"),
+    "vs_hand_loop_without_rows": ("state_without_rows", "hand_loop", "-"),
     "vs_hand_loop_unfenced": ("state", "hand_loop_unfenced", "-"),
     "hand_loop_vs_noop_faust": ("hand_loop", "noop_faust", "3.0 or void"),
     "vs_quix": ("state", "quix", "1.0, aim 1.5"),
