@@ -150,7 +150,7 @@ async def _measured(task: Task, at_start: Callable[[], None], *, is_fenced: bool
     meter = task.meter()
     done = await _passed(consumer, claims, task.warm)
     meter.begin(done)
-    done += await _passed(consumer, claims, task.warm + task.events - done)
+    done += await _passed(consumer, claims, task.left(done))
     return meter.end(done)
 
 

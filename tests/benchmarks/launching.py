@@ -40,6 +40,12 @@ class Task:
     group: str
     warm: int
     events: int
+    is_all: bool = False
+    """Whether warm + events is all that the log holds: the warm-up may then have taken everything."""
+
+    def left(self, taken: int) -> int:
+        """How many records to measure after a warm-up that took `taken`; a fetch is taken whole."""
+        return self.warm + self.events - taken if self.is_all else self.events
 
     @property
     def connections(self) -> Connections:

@@ -120,7 +120,7 @@ async def _measured(task: Task, policy: PolicySettings, at_start: Callable[[], N
     await asyncio.to_thread(at_start)
     await _passed(gate, worker, running, task.warm)
     meter.begin(gate.done)
-    await _passed(gate, worker, running, task.warm + task.events)
+    await _passed(gate, worker, running, gate.given + task.left(gate.given))
     return meter.end(gate.done)
 
 

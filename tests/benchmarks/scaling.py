@@ -18,7 +18,7 @@ from tests.benchmarks.rounds import Measured, alternate, together
 from tests.benchmarks.services import Services, fill
 from tests.benchmarks.traffic import Traffic, events
 
-SLACK = 10_000
+SLACK = 30_000
 """More records than a block asks for: the last fetch is taken whole."""
 HISTORY_USERS = 2_000
 Advance = Callable[[str, int, int], None]

@@ -116,7 +116,9 @@ class Bench:
         found, arms = {}, [arm for arm in self.arms() if arm in equality.READERS]
         for place, arm in enumerate(arms):
             task = self.task(arm, 0, prefix)
-            task = Task(arm, task.services, prefix, task.store, task.group, len(log) // 2, len(log) - len(log) // 2)
+            task = Task(
+                arm, task.services, prefix, task.store, task.group, len(log) // 2, len(log) - len(log) // 2, is_all=True
+            )
             self.run(task)
             found[arm] = equality.READERS[arm](task.connections)
             self.advance("equality of features", place + 1, len(arms))
@@ -142,8 +144,8 @@ class Bench:
 
     @property
     def longest(self) -> int:
-        """The most records that a block may take: the last fetch is taken whole."""
-        return self.size.warm + self.size.events + 10_000
+        """The most records that a block may take: both fetches at the marks are taken whole."""
+        return self.size.warm + self.size.events + 30_000
 
     @property
     def draft(self) -> Path:
