@@ -39,6 +39,7 @@ class Pace:
 
     steady_s: float = 10.0
     kills: int = 50
+    takeovers: int = 2
     pauses: int = 8
     outages: int = 2
     storm_s: float = 120.0
@@ -46,7 +47,7 @@ class Pace:
 
 
 FULL = Pace()
-QUICK = Pace(steady_s=2.0, kills=3, pauses=2, outages=1, storm_s=9.0, drain_s=45.0)
+QUICK = Pace(steady_s=2.0, kills=2, takeovers=0, pauses=2, outages=1, storm_s=9.0, drain_s=45.0)
 MUTANT = replace(QUICK, drain_s=12.0)
 
 

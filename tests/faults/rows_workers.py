@@ -66,7 +66,7 @@ def zombie(trial: Trial) -> Finding:
     trial.crew.wait(2)
     trial.crew.resume("a")
     trial.crew.wait(2)
-    for _ in range(2):
+    for _ in range(trial.pace.takeovers):
         trial.crew.pause("a")
         before = trial.epochs()
         trial.crew.until(lambda b=before: b != trial.epochs(), 60, "nobody takes over")
