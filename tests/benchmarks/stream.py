@@ -72,7 +72,7 @@ FULL = Size(
     pairs=4, pair_events=12_000, many_users=1_000_000, zipf=0.9, writes=200, reads=2_000,
 )  # fmt: skip
 QUICK = Size(
-    rounds=3, race_s=120, pairs_s=255, warm=4_000, events=12_000,
+    rounds=3, race_s=195, pairs_s=255, warm=4_000, events=12_000,
     without=frozenset({"state_with_queries", "hand_loop_unfenced"}),
     pairs=1, pair_events=6_000, many_users=200_000, zipf=0.0, writes=30, reads=300,
 )  # fmt: skip

@@ -20,6 +20,8 @@ from tests.benchmarks.rounds import Measured
 
 COMMAND = "bench-stream"
 VALID_HAND_LOOP = 3.0
+FEWEST_ROUNDS = 6
+"""With fewer blocks the bootstrap interval means little, and no ratio is called outside the noise."""
 CONTENDED = 20.0
 """PSI some avg10 above which tails say more about the neighbours than about us."""
 RATES: dict[str, tuple[str, str, str]] = {
@@ -153,6 +155,8 @@ def _table(ratios: Mapping[str, tuple[Ratio | None, str]], about: Circumstances)
             shown.add_row(name, "-", "", "", "", asked, "no time" if name != "vs_quix" else "not installed")
             continue
         note = "" if band is None or name == "a_a" or ratio.is_outside(band) else "within the noise"
+        if ratio.rounds < FEWEST_ROUNDS or (name in RATES and band is not None and band.rounds < FEWEST_ROUNDS):
+            note = "too few blocks for an interval"
         if name == "vs_hand_loop" and _is_void(ratios):
             note = "void"
         shown.add_row(
