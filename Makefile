@@ -5,6 +5,8 @@ SHELL := /bin/sh
 
 # Choose another interpreter with `make PYTHON=/path/to/python3.11 demo`.
 PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),$(shell command -v python3.12 2>/dev/null),python3)
+# Tests run in so many processes, each with services of its own.
+JOBS ?= 2
 LOCK := deploy/locks/$(if $(GPU),gpu,cpu).txt
 BIN := .venv/bin
 UV := $(BIN)/uv
@@ -22,17 +24,23 @@ export SSL_CERT_FILE ?= $(PIP_CERT)
 export UV_HTTP_TIMEOUT ?= $(or $(PIP_DEFAULT_TIMEOUT),120)
 unexport $(foreach name,UV_FIND_LINKS UV_INDEX_URL UV_EXTRA_INDEX_URL SSL_CERT_FILE,$(if $($(name)),,$(name)))
 
-.PHONY: help demo test install lint format map clean lock
+.PHONY: help demo test bench-stream faults install lint format map clean lock
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 demo: install ## Run the whole loop here; SECONDS=120 ends by itself with a summary
 	@$(BIN)/rgalign demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: install ## Run every test against a real Kafka and Valkey
 	@$(BIN)/python -m deploy.model_zero
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+bench-stream: install ## Measure the stream beside its peers (25 min; QUICK=1 takes 5)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.stream
+
+faults: install ## Break everything on purpose and close the books; ROWS=1,3 SEEDS=3 choose, a stopped run resumes
+	@$(BIN)/python -m tests.faults
 
 lint: install ## Check format, style, types and the import ladder
 	@$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ def told(metric):
 
 @pytest.fixture(autouse=True)
 def _no_gauges():
-    yield
+    """Other tests of this process run workers, which leave theirs."""
     CONSUMER_LAG_RECORDS.clear()
     WATERMARK_DELAY_SECONDS.clear()
 

@@ -7,7 +7,7 @@ from stream.user_cache import UserCache
 
 
 def states(*users: str) -> dict[str, UserState]:
-    return {user: UserState(session_id=user) for user in users}
+    return {user: UserState(locale=user) for user in users}
 
 
 def test_a_taken_state_is_not_known_until_it_is_given_back():
