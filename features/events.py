@@ -7,8 +7,9 @@ object_action habit of commerce tracking plans.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -88,6 +89,25 @@ class OrderStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class _OfUser:
+    """What every message of one user shares: a key that keeps them in one partition, and a time."""
+
+    if TYPE_CHECKING:  # each contract says itself where in its JSON they stand
+        tenant: str
+        user: str
+        time: datetime
+
+    @property
+    def key(self) -> str:
+        """The record key, `tenant:user`."""
+        return f"{self.tenant}:{self.user}"
+
+    @property
+    def time_ms(self) -> int:
+        """The time in ms since the epoch."""
+        return to_ms(self.time)
+
+
 class EventData(Contract):
     """What an event may tell; which of it a type needs is in `UserEvent.REQUIRED`."""
 
@@ -124,7 +144,7 @@ REQUIRED: dict[EventKind, tuple[str, ...]] = {
 """The `data` fields a type cannot do without."""
 
 
-class UserEvent(Contract):
+class UserEvent(_OfUser, Contract):
     """One thing a shopper did, or that happened to their order (topic `shop.user.events.v1`)."""
 
     max_bytes: ClassVar[int | None] = MAX_EVENT_BYTES
@@ -143,16 +163,6 @@ class UserEvent(Contract):
     def kind(self) -> EventKind:
         """The type, or `OTHER` when this version does not know it."""
         return KINDS.get(self.type, EventKind.OTHER)
-
-    @property
-    def time_ms(self) -> int:
-        """The event time in ms since the epoch."""
-        return to_ms(self.time)
-
-    @property
-    def key(self) -> str:
-        """The record key, `tenant:user`: one user's events stay in one partition and in order."""
-        return f"{self.tenant}:{self.user}"
 
     @model_validator(mode="after")
     def _holds_what_its_type_needs(self) -> Self:
@@ -176,7 +186,7 @@ class OutcomeKind(StrEnum):
     TYPED_QUERY = "typed_query"
 
 
-class Outcome(Contract):
+class Outcome(_OfUser, Contract):
     """What a shopper did with a decision (topic `rgalign.outcomes.v1`, key `tenant:user`)."""
 
     id: Identifier
@@ -188,16 +198,6 @@ class Outcome(Contract):
     intent_id: Slug | None = None
     position: Annotated[int, Field(ge=1, le=20)] | None = None
     text: LongText | None = None
-
-    @property
-    def time_ms(self) -> int:
-        """The time in ms since the epoch."""
-        return to_ms(self.time)
-
-    @property
-    def key(self) -> str:
-        """The record key, `tenant:user`."""
-        return f"{self.tenant}:{self.user}"
 
     @model_validator(mode="after")
     def _names_the_intent_it_is_about(self) -> Self:
@@ -262,7 +262,7 @@ class Versions(Contract):
     intent_stats: str = "none"
 
 
-class Decision(Contract):
+class Decision(_OfUser, Contract):
     """To speak or to stay silent, with all that led to it (topic `rgalign.decisions.v1`): the impression log."""
 
     decision_id: Identifier
@@ -291,17 +291,12 @@ class Decision(Contract):
     )
     latency_ms: Annotated[float, Field(ge=0, le=1e9)] = Field(description="from the broker's timestamp of the trigger")
 
-    @property
-    def key(self) -> str:
-        """The record key, `tenant:user`."""
-        return f"{self.tenant}:{self.user}"
-
     def public(self) -> dict[str, Any]:
         """What a client may see: no feature row, no raw scores."""
         return self.model_dump(mode="json", exclude={"features", "candidates"}, exclude_none=True)
 
 
-class QueryRequested(Contract):
+class QueryRequested(_OfUser, Contract):
     """A user's prompt has a new meaning: embed it (topic `rgalign.queries.requested.v1`)."""
 
     tenant: Tenant
@@ -311,11 +306,6 @@ class QueryRequested(Contract):
     time: Moment
     is_trigger: bool = Field(default=False, description="the user is on a page that triggers prompts: goes first")
     origin: str = Field(description="topic[partition]@offset of the event that changed the meaning")
-
-    @property
-    def key(self) -> str:
-        """The record key, `tenant:user`."""
-        return f"{self.tenant}:{self.user}"
 
 
 class IntentChange(Contract):
@@ -377,18 +367,13 @@ class IntentStats(Contract):
         return f"{self.tenant}:{self.intent_id}"
 
 
-class SubjectErased(Contract):
+class SubjectErased(_OfUser, Contract):
     """A user asked to be forgotten (topic `rgalign.subjects.erased.v1`, key `tenant:user`)."""
 
     tenant: Tenant
     user: User
     time: Moment
     request_id: Identifier
-
-    @property
-    def key(self) -> str:
-        """The record key, `tenant:user`."""
-        return f"{self.tenant}:{self.user}"
 
 
 class DeadLetter(Contract):
