@@ -1,4 +1,4 @@
-"""The offline jobs: simulate, replay, train, recalibrate and evaluate."""
+"""The offline jobs: simulate, replay, train and recalibrate."""
 
 from __future__ import annotations
 
@@ -110,31 +110,16 @@ def recalibrate(
 
     screen = console()
     with progress(screen) as advance:
-        finished = run_round(Connections(), since=_moment(since), seed=seed, publish=publish, progress=advance)
+        finished = run_round(Connections(), since=moment(since), seed=seed, publish=publish, progress=advance)
     screen.print(finished.describe())
 
 
-def evaluate(
-    version: Annotated[str, typer.Argument(help="The challenger, a version of `rgalign release list`.")],
-    against: Annotated[str | None, typer.Option(help="The champion; the serving bundle when left out.")] = None,
-    since: Since = None,
-) -> None:
-    """Judge one bundle against another on logged decisions; nothing is published.
-
-    Example: `rgalign evaluate v0002-1a2b3c4d --against v0001-5e6f7a8b`
-    """
-    from deploy.recalibrate import evaluate_bundles
-    from deploy.screen import console
-    from features.settings import Connections
-
-    console().print(evaluate_bundles(Connections(), version, against, _moment(since)))
-
-
-def _moment(text: str | None) -> datetime | None:
+def moment(text: str | None) -> datetime | None:
+    """A time as it is told on the command line, or None."""
     from features.contract import from_ms
     from training.window import moment_ms
 
     return None if text is None else from_ms(moment_ms(text, int(time.time() * 1000)))
 
 
-COMMANDS = (simulate, replay, train, recalibrate, evaluate)
+COMMANDS = (simulate, replay, train, recalibrate)
