@@ -51,12 +51,22 @@ class Variant:
 
 
 def users(services: Services, plan: Plan, zipf: float, advance: Advance) -> Ratio:
-    """Many users against 10,000, each known for 10 events; keys uniform or by Zipf's law."""
+    """Many users against 10,000, each known for 10 events; they come in visits, drawn evenly or by Zipf's law."""
+    traffic = Traffic(seed=plan.seed, zipf=zipf)
+    return _users(services, plan, traffic, f"users, {'Zipf' if zipf else 'evenly drawn'}", advance)
+
+
+def users_without_visits(services: Services, plan: Plan, advance: Advance) -> Ratio:
+    """The worst case, which no shop has: every event is of another user, so nobody whom a cache holds comes again."""
+    return _users(services, plan, Traffic(seed=plan.seed, visits=False), "users without visits", advance)
+
+
+def _users(services: Services, plan: Plan, traffic: Traffic, label: str, advance: Advance) -> Ratio:
     pair = [
-        Variant(f"users{number}", Traffic(number, plan.seed, visits=False, zipf=zipf), 10, store)
+        Variant(f"users{number}", replace(traffic, users=number), 10, store)
         for store, number in ((1, 10_000), (2, plan.many))
     ]
-    return _cost(services, plan, pair, f"users, {'Zipf' if zipf else 'uniform'}", advance)
+    return _cost(services, plan, pair, label, advance)
 
 
 def history(services: Services, plan: Plan, advance: Advance) -> Ratio:
@@ -82,7 +92,7 @@ def _cost(  # noqa: PLR0917 - one pair, told plainly
 ) -> Ratio:
     """CPU an event of the second variant over the first's; each has a store and a log of its own."""
     named = {variant.name: variant for variant in pair}
-    stamp, numbers = f"{label[:5].strip(', ').lower()}-{time.time_ns() % 10**9}", itertools.count()
+    stamp, numbers = f"{label.split(maxsplit=1)[0].strip(',')}-{time.time_ns() % 10**9}", itertools.count()
     for variant in pair:
         _prepare(services, plan, variant, f"{stamp}-{variant.store}", lambda d, t: advance(f"{label}: filling", d, t))
 

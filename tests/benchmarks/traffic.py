@@ -45,7 +45,7 @@ _TOLD = {
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """`users` people. `visits`: they come in visits; else every event is of anybody, by Zipf's law if `zipf` > 0."""
+    """`users` people, by Zipf's law if `zipf` > 0. `visits`: they come in visits; else every event is of anybody."""
 
     users: int = 10_000
     seed: int = 1
@@ -107,19 +107,18 @@ def _users(traffic: Traffic, count: int, rng: np.random.Generator) -> Iterator[i
     if not traffic.visits:
         yield from _anybody(traffic, count, rng)
         return
-    live = rng.integers(traffic.users, size=min(LIVE, traffic.users))
-    seats, ends = rng.integers(len(live), size=count), rng.random(count) < 1 / VISIT_EVENTS
-    newcomers = rng.integers(traffic.users, size=count)
-    for seat, is_last, newcomer in zip(seats, ends, newcomers, strict=True):
-        yield int(live[seat])
+    live = _anybody(traffic, min(LIVE, traffic.users), rng)
+    seats, ends = rng.integers(len(live), size=count).tolist(), rng.random(count) < 1 / VISIT_EVENTS
+    newcomers = iter(_anybody(traffic, int(ends.sum()), rng))
+    for seat, is_last in zip(seats, ends, strict=True):
+        yield live[seat]
         if is_last:
-            live[seat] = newcomer
+            live[seat] = next(newcomers)
 
 
-def _anybody(traffic: Traffic, count: int, rng: np.random.Generator) -> Iterator[int]:
+def _anybody(traffic: Traffic, count: int, rng: np.random.Generator) -> list[int]:
     if not traffic.zipf:
-        yield from rng.integers(traffic.users, size=count).tolist()
-        return
+        return [int(user) for user in rng.integers(traffic.users, size=count)]
     weights = 1.0 / np.arange(1, traffic.users + 1) ** traffic.zipf
     ladder = np.cumsum(weights / weights.sum())
-    yield from np.minimum(np.searchsorted(ladder, rng.random(count)), traffic.users - 1).tolist()
+    return [int(user) for user in np.minimum(np.searchsorted(ladder, rng.random(count)), traffic.users - 1)]
