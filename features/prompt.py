@@ -20,6 +20,12 @@ from features.events import EventKind, OrderStatus
 from features.knowledge import Intent
 from features.state import Order, UserState
 
+PREFIX = "A customer of an online shop"
+"""How every prompt begins, a user's and an intent's alike, so that the model's keys and values of it can be reused.
+
+What follows begins with a full stop or a comma: byte-level tokenizers part there, so that the first tokens are equal.
+"""
+
 SLOT = ' The topic of the question of this customer, in one word: "'
 """How every prompt ends, a user's and an intent's alike."""
 
@@ -110,7 +116,7 @@ def prompt_of(state: UserState, now_ms: int, locale: Locale | None = None) -> Pr
 @lru_cache(maxsize=8192)
 def _worded(language: str, told: tuple[_Told, ...]) -> Prompt:
     parts = sorted({(part.bucket, -part.weight, _sentence(part)) for part in told})
-    sentences = [_LEAD if language == "en" else f"{_LEAD[:-1]}, language {language}."]
+    sentences = [f"{PREFIX}." if language == "en" else f"{PREFIX}, language {language}."]
     for bucket, when in reversed([*enumerate(when for _, when in RECENCY), (len(RECENCY), EARLIER)]):
         said = [text for at, _, text in reversed(parts[:MAX_PARTS]) if at == bucket]
         sentences += [f"{when}: {', '.join(said)}."] if said else []
@@ -133,11 +139,8 @@ def is_telling(event: ShopperEvent) -> bool:
 def intent_prompt(intent: Intent) -> str:
     """The intent's side of the same slot: its canonical title, description and first examples."""
     examples = " ".join(clean(example) for example in intent.examples[:_INTENT_EXAMPLES])
-    told = f"{_LEAD} {RECENCY[0][1]}: wrote '{clean(intent.title)}'."
+    told = f"{PREFIX}. {RECENCY[0][1]}: wrote '{clean(intent.title)}'."
     return _ended(f"{told} {clean(intent.description, max_bytes=160)} {examples}")
-
-
-_LEAD = "A customer of an online shop."
 
 
 def _ended(text: str) -> str:

@@ -9,7 +9,7 @@ from features.contract import to_ms
 from features.events import EventData, EventKind, OrderStatus, PageClass, UserEvent
 from features.fold import fold
 from features.knowledge import load
-from features.prompt import MAX_PROMPT_CHARS, SLOT, clean, intent_prompt, is_telling, render, state_hash
+from features.prompt import MAX_PROMPT_CHARS, PREFIX, SLOT, clean, intent_prompt, is_telling, render, state_hash
 from features.state import Failure, Order, UserState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -59,6 +59,7 @@ def after(*events):
 @settings(deadline=None)
 def test_any_state_gives_a_bounded_prompt_that_ends_in_the_slot(state):
     prompt = render(state, NOW_MS)
+    assert prompt.startswith(PREFIX)
     assert prompt.endswith(SLOT)
     assert len(prompt) <= MAX_PROMPT_CHARS
     assert prompt.count('"') == SLOT.count('"')
@@ -138,6 +139,7 @@ def test_tokens_that_steer_the_model_are_not_passed_on():
 def test_every_intent_ends_in_the_same_slot():
     for intent in load().intents:
         prompt = intent_prompt(intent)
+        assert prompt.startswith(PREFIX)
         assert prompt.endswith(SLOT)
         assert clean(intent.title) in prompt
         assert len(prompt) <= MAX_PROMPT_CHARS
