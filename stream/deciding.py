@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,28 +38,23 @@ class Place:
 def decide(trigger: Trigger, scored: Scored, serving: Serving, policy: PolicySettings, place: Place) -> Decision:
     """The decision over a scored trigger."""
     eligible = serving.eligible(trigger.facts)
-    ids = [intent.id for intent in serving.intents]
     excluded = dict.fromkeys(trigger.dismissed, "dismissed") | dict.fromkeys(trigger.clicked, "already_clicked")
-    taken = np.array([i in excluded for i in ids], np.bool_)
     event = trigger.event
     choice = choose(
         policy,
         trigger.asked,
-        Considered(ids, scored.probability, eligible, taken),
+        Considered(serving.ids, scored.probability, eligible.mask, _taken(serving, excluded)),
         policy.generator(event.tenant, event.user, event.id),
     )
-    able = np.flatnonzero(eligible)
     return _decision(
         trigger,
         choice,
         policy,
         place,
         prompts=_prompts(choice, serving, scored, event.locale),
-        candidates=Candidates(
-            intent_ids=[ids[int(i)] for i in able], scores=[round(float(scored.scores[i]), 6) for i in able]
-        ),
-        excluded=_excluded(able, ids, excluded),
-        versions=_versions(serving.ranker.version, serving.kb.version, policy, place),
+        candidates=Candidates(intent_ids=eligible.ids, scores=rounded(scored.scores[eligible.index])),
+        excluded=_excluded(eligible.ids, excluded),
+        versions=_versions(serving.ranker.version, serving.kb.version, policy.version, place.intent_stats),
         embedding=scored.embedding,
         degraded=list(scored.degraded),
     )
@@ -76,7 +72,7 @@ def decide_without_model(
         prompts=[],
         candidates=Candidates(intent_ids=[], scores=[]),
         excluded=[],
-        versions=_versions(NO_MODEL, kb_version, policy, place),
+        versions=_versions(NO_MODEL, kb_version, policy.version, place.intent_stats),
         embedding=QueryEmbedding(state="null", space_id=NO_MODEL, state_hash=trigger.state_hash),
         degraded=[degraded],
     )
@@ -141,10 +137,29 @@ def _prompts(choice: Choice, serving: Serving, scored: Scored, locale: str) -> l
     return prompts
 
 
-def _excluded(able: NDArray[np.int64], ids: Sequence[str], reasons: dict[str, str]) -> list[Excluded]:
-    found = [ids[int(i)] for i in able if ids[int(i)] in reasons]
-    return [Excluded.model_validate({"intent_id": i, "reason": reasons[i]}) for i in found]
+def rounded(scores: NDArray[np.float32]) -> list[float]:
+    """`round(float(score), 6)` of each finite score in [-1e6, 1e6], to the last bit.
+
+    The product of a float32 and 10^6 has at most 38 significant bits, so it is exact, and so is the choice of the
+    nearest whole number, even at a tie.
+    """
+    rounds: list[float] = (np.rint(scores.astype(np.float64) * 1e6) / 1e6).tolist()
+    return rounds
 
 
-def _versions(model: str, kb: str, policy: PolicySettings, place: Place) -> Versions:
-    return Versions(model=model, kb=kb, features=fingerprint(), policy=policy.version, intent_stats=place.intent_stats)
+def _taken(serving: Serving, excluded: Mapping[str, str]) -> NDArray[np.bool_]:
+    """bool[N]: which intents the user clicked or dismissed."""
+    taken = np.zeros(len(serving.ids), np.bool_)
+    taken[[place for intent_id in excluded if (place := serving.places.get(intent_id)) is not None]] = True
+    return taken
+
+
+def _excluded(able: Sequence[str], reasons: Mapping[str, str]) -> list[Excluded]:
+    if not reasons:
+        return []
+    return [Excluded.model_validate({"intent_id": i, "reason": reasons[i]}) for i in able if i in reasons]
+
+
+@lru_cache(64)
+def _versions(model: str, kb: str, policy: str, intent_stats: str) -> Versions:
+    return Versions(model=model, kb=kb, features=fingerprint(), policy=policy, intent_stats=intent_stats)

@@ -22,7 +22,7 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations
 from math import comb, perm
 from typing import Literal
@@ -145,8 +145,12 @@ def choose(settings: PolicySettings, asked: Asked, considered: Considered, gener
 def by_probability(considered: Considered) -> NDArray[np.int64]:
     """The eligible candidates' indices, best first; equal probabilities in the fixed order of a hash of their ids."""
     index = np.flatnonzero(considered.eligible)
-    ties = np.array([zlib.crc32(considered.ids[int(place)].encode()) for place in index])
-    return index[np.lexsort((ties, -considered.probability[index]))]
+    return index[np.lexsort((_ties(tuple(considered.ids))[index], -considered.probability[index]))]
+
+
+@lru_cache(8)
+def _ties(ids: tuple[str, ...]) -> NDArray[np.int64]:
+    return np.array([zlib.crc32(intent_id.encode()) for intent_id in ids], np.int64)
 
 
 def _draw(settings: PolicySettings, pool: NDArray[np.int64], generator: np.random.Generator) -> Choice:

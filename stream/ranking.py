@@ -24,6 +24,7 @@ from features.schema import encode
 from features.store import OnlineRows
 from features.views import LATENT_QUERY
 from stream.batching import Record
+from stream.eligibility import EligibilityRules, Eligible
 from stream.policy import Asked
 from stream.telemetry import QUERY_CACHE
 from stream.tracing import stage
@@ -77,18 +78,22 @@ class Serving:
         return tuple(self.kb.by_id[self.ranker.intent_ids[int(place)]] for place in self.columns)
 
     @cached_property
-    def _eligible(self) -> dict[frozenset[str], NDArray[np.bool_]]:
-        return {}
+    def ids(self) -> tuple[str, ...]:
+        """The ids of `intents`."""
+        return tuple(intent.id for intent in self.intents)
 
-    def eligible(self, facts: frozenset[str]) -> NDArray[np.bool_]:
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where each of `ids` stands."""
+        return {intent_id: place for place, intent_id in enumerate(self.ids)}
+
+    @cached_property
+    def _rules(self) -> EligibilityRules:
+        return EligibilityRules(self.intents)
+
+    def eligible(self, facts: frozenset[str]) -> Eligible:
         """Which of `intents` may be offered to a user with these facts."""
-        known = self._eligible.get(facts)
-        if known is None:
-            if len(self._eligible) >= 4096:
-                self._eligible.clear()
-            known = np.array([intent.eligibility.holds(facts) for intent in self.intents], np.bool_)
-            self._eligible[facts] = known
-        return known
+        return self._rules.of(facts)
 
 
 @dataclass(frozen=True, slots=True)
