@@ -14,13 +14,15 @@ from features.events import (
     IntentStats,
     ModelRelease,
     Outcome,
+    QueryRefreshed,
     QueryRequested,
     SubjectErased,
     UserEvent,
 )
 
 CONTRACTS: tuple[type[Contract], ...] = (
-    UserEvent, Decision, Outcome, QueryRequested, IntentChange, ModelRelease, IntentStats, SubjectErased, DeadLetter,
+    UserEvent, Decision, Outcome, QueryRequested, QueryRefreshed, IntentChange, ModelRelease, IntentStats,
+    SubjectErased, DeadLetter,
 )  # fmt: skip
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -266,6 +266,9 @@ class Decision(_OfUser, Contract):
     """To speak or to stay silent, with all that led to it (topic `rgalign.decisions.v1`): the impression log."""
 
     decision_id: Identifier
+    refines: Identifier | None = Field(
+        default=None, description="the decision over the same trigger that this one replaces: its query came later"
+    )
     tenant: Tenant
     user: User
     session: Identifier
@@ -305,6 +308,17 @@ class QueryRequested(_OfUser, Contract):
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=8000)]
     time: Moment
     is_trigger: bool = Field(default=False, description="the user is on a page that triggers prompts: goes first")
+    origin: str = Field(description="topic[partition]@offset of the event that changed the meaning")
+
+
+class QueryRefreshed(_OfUser, Contract):
+    """A user's latent query, which a decision went without, is there (topic `rgalign.queries.refreshed.v1`)."""
+
+    tenant: Tenant
+    user: User
+    space_id: Sha256
+    state_hash: Sha256
+    time: Moment
     origin: str = Field(description="topic[partition]@offset of the event that changed the meaning")
 
 

@@ -1,14 +1,21 @@
 """The latent queries in Redis: how their keys are named, how a vector becomes bytes, and how both are read and written.
 
-Keys (all under the deployment's prefix), values raw little-endian float32:
-`rgalign:h:<base>:<state hash>` the reasoner's own state, `rgalign:z:<space>:<state hash>` the adapted vector that
-the ranker reads, `rgalign:space:<space>:ready` the share of known prompts that a space has, and
-`rgalign:intent:<encoder>:<content hash>` an intent's vector. Ids are cut to 16 hex digits.
+Keys (all under the deployment's prefix; ids are cut to 16 hex digits), vectors as raw little-endian float32:
+
+    rgalign:h:<base>:<state hash>           the reasoner's own state of a prompt
+    rgalign:h:<base>:known                  the newest state hashes by the time they were asked for
+    rgalign:h:<base>:asked                  how often each was asked for
+    rgalign:z:<space>:<state hash>          the adapted vector that the ranker reads
+    rgalign:space:<space>:ready             the share of the traffic's prompts that a space has
+    rgalign:space:<space>:alive             there while an embedder fills that space
+    rgalign:intent:<encoder>:<content hash> an intent's vector
+
+A vector is shared by all users whose prompts are equal, and expires `TTL_S` after it was last asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +27,10 @@ from features.settings import Connections
 F32 = NDArray[np.float32]
 
 TTL_S = 7 * 24 * 60 * 60
-"""How long an unused vector is kept."""
+"""How long a vector is kept that nobody asks for."""
+
+ALIVE_S = 10
+"""How long an embedder that says nothing is taken to be there."""
 
 KNOWN_PROMPTS = 20_000
 """How many of the newest state hashes are remembered for the refill of a new space."""
@@ -67,11 +77,18 @@ class QueryCache:
         return self._named(f"rgalign:intent:{encoder_id[:16]}:{content_hash}")
 
     def ready_key(self, space_id: str) -> str:
-        """Where the share (0..1) of known prompts that a space already has is told."""
+        """Where the share (0..1) of the traffic's prompts that a space already has is told."""
         return self._named(f"rgalign:space:{space_id[:16]}:ready")
+
+    def alive_key(self, space_id: str) -> str:
+        """What is there while an embedder fills a space."""
+        return self._named(f"rgalign:space:{space_id[:16]}:alive")
 
     def _known_key(self, base_id: str) -> str:
         return self._named(f"rgalign:h:{base_id[:16]}:known")
+
+    def _asked_key(self, base_id: str) -> str:
+        return self._named(f"rgalign:h:{base_id[:16]}:asked")
 
     async def read_adapted(self, space_id: str, state_hashes: Sequence[str], width: int) -> list[F32 | None]:
         """Each prompt's vector f32[width] in `space_id`, None where it is not cached."""
@@ -86,16 +103,31 @@ class QueryCache:
         return await self._read([self.intent_key(encoder_id, content) for content in content_hashes], width)
 
     async def write_base(self, base_id: str, states: Mapping[str, F32], at_ms: int) -> None:
-        """Stores base states by state hash and remembers the hashes, the newest `KNOWN_PROMPTS` of them."""
+        """Stores base states by state hash and counts each as asked for once."""
         if not states:
             return
-        known = self._known_key(base_id)
         pipeline = self._redis.pipeline(transaction=False)
         for state_hash, state in states.items():
             pipeline.set(self.base_key(base_id, state_hash), encode(state), ex=TTL_S)
-        pipeline.zadd(known, dict.fromkeys(states, at_ms))
-        pipeline.zremrangebyrank(known, 0, -KNOWN_PROMPTS - 1)
-        pipeline.expire(known, TTL_S)
+        await pipeline.execute()
+        await self.note_asked(base_id, dict.fromkeys(states, 1), at_ms)
+
+    async def note_asked(self, base_id: str, times: Mapping[str, int], at_ms: int) -> None:
+        """Notes how often stored states were asked for: they stay known, and live on from now.
+
+        Of both lists the `KNOWN_PROMPTS` newest and most wanted are kept.
+        """
+        if not times:
+            return
+        known, asked = self._known_key(base_id), self._asked_key(base_id)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zadd(known, dict.fromkeys(times, at_ms))
+        for state_hash, count in times.items():
+            pipeline.expire(self.base_key(base_id, state_hash), TTL_S)
+            pipeline.zincrby(asked, count, state_hash)
+        for key in (known, asked):
+            pipeline.zremrangebyrank(key, 0, -KNOWN_PROMPTS - 1)
+            pipeline.expire(key, TTL_S)
         await pipeline.execute()
 
     async def write_adapted(self, space_id: str, vectors: Mapping[str, F32]) -> None:
@@ -111,14 +143,32 @@ class QueryCache:
         hashes = await cast("Awaitable[list[bytes]]", self._redis.zrevrange(self._known_key(base_id), 0, -1))
         return [state_hash.decode() for state_hash in hashes]
 
+    async def asked(self, base_id: str) -> dict[str, float]:
+        """How often each known state hash was asked for, the most wanted first: the weights of the traffic."""
+        known = await self.known(base_id)
+        if not known:
+            return {}
+        counts: Any = await self._redis.zmscore(self._asked_key(base_id), known)
+        weights = {name: float(count or 1.0) for name, count in zip(known, counts, strict=True)}
+        return dict(sorted(weights.items(), key=lambda item: -item[1]))
+
     async def ready(self, space_id: str) -> float | None:
-        """The share of known prompts that a space has; None when no embedder filled it yet."""
+        """The share of the traffic's prompts that a space has; None when no embedder filled it yet."""
         raw: Any = await self._redis.get(self.ready_key(space_id))
         return None if raw is None else float(raw)
 
     async def set_ready(self, space_id: str, share: float) -> None:
-        """Tells the share (0..1) of known prompts that a space has."""
+        """Tells the share (0..1) of the traffic's prompts that a space has."""
         await self._redis.set(self.ready_key(space_id), f"{share:.4f}", ex=TTL_S)
+
+    async def is_alive(self, space_id: str) -> bool:
+        """Whether an embedder that fills this space said so within `ALIVE_S`."""
+        return bool(await self._redis.exists(self.alive_key(space_id)))
+
+    async def set_alive(self, space_ids: Iterable[str]) -> None:
+        """Says that an embedder fills these spaces now."""
+        for space_id in space_ids:
+            await self._redis.set(self.alive_key(space_id), "1", ex=ALIVE_S)
 
     async def _read(self, keys: Sequence[str], width: int) -> list[F32 | None]:
         if not keys:

@@ -21,6 +21,10 @@ from features.reasoner import Encoder, Reasoner, TextEncoder, reasoner_id, text_
 F32 = NDArray[np.float32]
 
 
+class UnsoundVectors(ValueError):
+    """An encoder gave vectors of another shape than asked for, or numbers that are not finite."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class IntentVectors:
     """Row i of `text` f32[N, 384] is t_i, row i of `state` f32[N, H] is b_i (raw) of the intent `ids[i]`."""
@@ -85,13 +89,23 @@ def ensure_intent_vectors(
 
 
 def embed_kept(inputs: Sequence[str], cache: Path, source: Source, progress: Progress | None = None) -> F32:
-    """f32[B, width]: each input's vector, computed once and kept under `cache` by the sha256 of the input."""
+    """f32[B, width]: each input's vector, computed once and kept under `cache` by the sha256 of the input.
+
+    Raises `UnsoundVectors`; then nothing is kept.
+    """
     path = cache / "vectors" / f"{source.base_id[:16]}.safetensors"
     kept = _read(path)
     names = [hashlib.sha256(text.encode()).hexdigest() for text in inputs]
     missing = {name: text for name, text in zip(names, inputs, strict=True) if name not in kept}
     if missing:
-        vectors = source.load().embed(list(missing.values()), progress)
+        encoder = source.load()
+        vectors = encoder.embed(list(missing.values()), progress)
+        if vectors.shape != (len(missing), encoder.width) or not np.isfinite(vectors).all():
+            raise UnsoundVectors(
+                f"{len(missing)} texts gave {vectors.dtype}{list(vectors.shape)}, finite: "
+                f"{bool(np.isfinite(vectors).all())}; expected finite [{len(missing)}, {encoder.width}]: try again; "
+                "if it stays so, delete the model's folder under RGALIGN_CACHE and it is fetched anew"
+            )
         kept = {**_read(path), **dict(zip(missing, vectors, strict=True))}
         _write(path, kept)
     return np.stack([kept[name] for name in names]) if names else np.empty((0, 0), dtype=np.float32)

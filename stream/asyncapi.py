@@ -30,6 +30,7 @@ _CHANNELS = (
     _Channel(topics.DECISIONS, "Decision", "send", _USER),
     _Channel(topics.OUTCOMES, "Outcome", "receive", _USER),
     _Channel(topics.QUERIES, "QueryRequested", "send", _USER),
+    _Channel(topics.REFRESHED, "QueryRefreshed", "receive", _USER),
     _Channel(topics.KB, "IntentChange", "receive", _INTENT),
     _Channel(topics.MODELS, "ModelRelease", "receive", "tenant:stage"),
     _Channel(topics.INTENT_STATS, "IntentStats", "send", _INTENT),

@@ -12,19 +12,14 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis.exceptions import RedisError
 
-from features.kafka_client import aiokafka_arguments
 from features.models import ensure_reasoner, ensure_text_encoder
 from features.querycache import QueryCache
-from features.reasoner import Encoder, Reasoner, TextEncoder, text_encoder_id
+from features.reasoner import CPU_BATCH, GPU_BATCH, Encoder, Reasoner, TextEncoder, text_encoder_id
 from features.redis_access import raise_if_refused
 from features.redis_client import open_redis
 from features.settings import Connections
@@ -32,42 +27,29 @@ from features.store import OnlineRows
 from features.vectors import Source
 from features.views import project
 from stream import topics
-from stream.connecting import let_in, started
+from stream.announcing import Announcer
+from stream.connecting import let_in
+from stream.embedder_watch import STALENESS_SLO_S, EmbedderWatch, oldest_wait_s
 from stream.embedding import Embedding
+from stream.encoding import Encoding
 from stream.follower import Follower
 from stream.intent_embedding import IntentEmbedding
+from stream.outbox import Outbox
 from stream.query_spaces import QuerySpaces
+from stream.reasoner_thread import ReasonerThread
+from stream.refresh_consumer import reading_requests
 from stream.refresh_line import RETRY_S, RefreshLine
-from stream.settings import EMBEDDER_GROUP
+from stream.settings import EmbedderSettings
 from stream.telemetry import configure_logging, serving_health
 
 log = structlog.get_logger(__name__)
 
-REPORT_EVERY_S = 30.0
+NICENESS = 10
+"""Where cores are shared, latent queries wait for events and not events for latent queries."""
 
 
 class PartEnded(RuntimeError):
     """A part of the embedder ended without an error and without being told to."""
-
-
-class EmbedderSettings(BaseSettings):
-    """An embedder's own settings; the addresses are in `Connections`."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    health_port: int = Field(
-        default=0, alias="RGALIGN_HEALTH_PORT", ge=0, le=65_535, description="/livez, /readyz and /metrics; 0 = none"
-    )
-    health_host: str = Field(default="127.0.0.1", alias="RGALIGN_HEALTH_HOST", description="0.0.0.0 in a container")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", alias="RGALIGN_DEVICE", description="where the reasoner runs; auto = CUDA where there is one"
-    )
-    threads: int = Field(
-        default=1, alias="RGALIGN_LLM_THREADS", ge=1, le=256, description="CPU threads of the reasoner"
-    )
-    stop_deadline_s: float = Field(
-        default=5.0, alias="RGALIGN_STOP_DEADLINE_S", gt=0, description="how long a SIGTERM may drain"
-    )
 
 
 Loader = Callable[[Connections, EmbedderSettings], tuple[Encoder, Source]]
@@ -88,11 +70,12 @@ class Embedder:
         self._connections = connections
         self._settings = settings
         self._load = load
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="reason")
-        self._line = RefreshLine()
+        self._thread = ReasonerThread(settings.batch_deadline_s)
+        self._line = RefreshLine(_clock_ms)
         self._is_consuming = False
         self.work: Embedding | None = None
         self._redis: Any = open_redis(connections)
+        self._outbox = Outbox(connections)
 
     def stop(self) -> None:
         """Reads no more; what waits is finished within the drain's deadline."""
@@ -102,11 +85,15 @@ class Embedder:
         """Whether latent queries are being made: the reasoner loaded, the topic consumed, Redis answering."""
         work = self.work
         space = None if work is None else work.spaces.serving
+        reasoner = None if work is None else work.reasoner
         details: dict[str, object] = {
-            "reasoner": None if work is None else work.reasoner.base_id[:16],
-            "device": getattr(None if work is None else work.reasoner, "device", None),
+            "reasoner": None if reasoner is None else reasoner.base_id[:16],
+            "device": getattr(reasoner, "device", None),
+            "provider": getattr(reasoner, "provider", None),
             "serving_space": None if space is None else space.space_id[:16],
             "queued": len(self._line.queue),
+            "oldest_wait_s": round(oldest_wait_s(self._line, _clock_ms()), 1),
+            "staleness_slo_s": STALENESS_SLO_S,
             "redis": self._line.redis_answers,
         }
         return bool(work is not None and self._is_consuming and self._line.redis_answers), details
@@ -114,16 +101,16 @@ class Embedder:
     async def run(self) -> None:
         """Works until `stop`, then drains. Raises the first error of a part that cannot go on."""
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(self._executor.shutdown, wait=False, cancel_futures=True)
+            stack.callback(self._thread.close)
             stack.push_async_callback(self._redis.aclose)
             await let_in(self._connections)
             await stack.enter_async_context(
                 serving_health(self._settings.health_port, self.ready, self._settings.health_host)
             )
-            loop = asyncio.get_running_loop()
-            loading = loop.run_in_executor(self._executor, self._load, self._connections, self._settings)
+            loading = self._thread.begin(self._load, self._connections, self._settings)
             if not await self._unless_stopped(loading):
                 return
+            await stack.enter_async_context(self._outbox)
             reasoner, text = loading.result()
             self.work = self._embedding(reasoner)
             log.info("reasoner_loaded", base_id=reasoner.base_id[:16], width=reasoner.width)
@@ -141,7 +128,9 @@ class Embedder:
         cache = QueryCache(self._redis, self._connections)
         rows = OnlineRows(self._redis, project(self._connections.prefix))
         spaces = QuerySpaces(self._connections.tenant, reasoner.base_id, reasoner.width, cache)
-        return Embedding(reasoner, cache, rows, spaces, self._executor, _clock_ms)
+        encoding = Encoding(reasoner, self._thread, most_at_once(reasoner))
+        announcer = Announcer(self._outbox, self._connections.named(topics.REFRESHED.name))
+        return Embedding(encoding, cache, rows, spaces, _clock_ms, announcer.tell)
 
     async def _run_parts(self, consumer: Any, work: Embedding, text: Source) -> None:
         reasoner = work.reasoner
@@ -151,16 +140,17 @@ class Embedder:
             self._connections.cache,
             text,
             Source(reasoner.base_id, lambda: reasoner),
-            self._executor,
+            self._thread,
         )
         background = [
             asyncio.create_task(self._follow(topics.MODELS, work.spaces.apply), name="models"),
             asyncio.create_task(self._follow(topics.KB, intents.apply), name="kb"),
-            asyncio.create_task(self._report(work), name="report"),
+            asyncio.create_task(intents.run(), name="intents"),
+            asyncio.create_task(EmbedderWatch(self._line, work, consumer, _clock_ms).run(), name="watch"),
         ]
         line = [
             asyncio.create_task(self._line.read(consumer, work.tally), name="read"),
-            asyncio.create_task(self._line.embed(work.process), name="embed"),
+            asyncio.create_task(self._line.embed(work.process, work.encoding.most, work.tally), name="embed"),
             asyncio.create_task(self._line.commit(consumer), name="commit"),
         ]
         try:
@@ -185,23 +175,12 @@ class Embedder:
 
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[Any]:
-        consumer: Any = AIOKafkaConsumer(
-            **aiokafka_arguments(self._connections),
-            group_id=self._connections.named(EMBEDDER_GROUP),
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=2_000,
-        )
-        consumer.subscribe([self._connections.named(topics.QUERIES.name)], listener=_Revoked(self._line.forget))
-        await started(consumer, self._connections)
-        self._is_consuming = True
-        try:
-            yield consumer
-        finally:
-            self._is_consuming = False
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(consumer.stop(), timeout=5.0)
+        async with reading_requests(self._connections, self._line.forget) as consumer:
+            self._is_consuming = True
+            try:
+                yield consumer
+            finally:
+                self._is_consuming = False
 
     async def _follow(self, topic: topics.Topic, apply: Callable[[Any], Any]) -> None:
         async def patiently(records: Any) -> None:
@@ -217,35 +196,10 @@ class Embedder:
 
         await Follower(self._connections, self._connections.named(topic.name), patiently).run()
 
-    async def _report(self, work: Embedding) -> None:
-        while True:
-            before = work.tally.computed
-            await asyncio.sleep(REPORT_EVERY_S)
-            tally = work.tally
-            rate = (tally.computed - before) / REPORT_EVERY_S
-            log.info(
-                "queries",
-                computed=tally.computed,
-                computed_per_s=round(rate, 2),
-                cached=tally.cached,
-                superseded=tally.superseded,
-                dropped=tally.dropped,
-                failed=tally.failed,
-                queued=len(self._line.queue),
-            )
 
-
-class _Revoked(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells the line of partitions that are taken away."""
-
-    def __init__(self, forget: Callable[[set[TopicPartition]], None]) -> None:
-        self._forget = forget
-
-    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._forget(revoked)
-
-    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Nothing to do: reading goes on from the committed offset."""
+def most_at_once(reasoner: Encoder) -> int:
+    """How many prompts go into one call: many on a GPU, few on a CPU, where users would only wait for each other."""
+    return GPU_BATCH if "cuda" in str(getattr(reasoner, "device", "cpu")) else CPU_BATCH
 
 
 def _clock_ms() -> int:
@@ -266,6 +220,7 @@ def main() -> None:
     """
     configure_logging()
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    os.nice(NICENESS)
     code = 1
     try:
         asyncio.run(_main(Connections(), EmbedderSettings()))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,13 +15,20 @@ from features.querycache import QueryCache
 from features.reasoner import Encoder
 from features.store import OnlineRows, RowWrite
 from features.views import LATENT_QUERY
+from stream.encoding import Encoding
 from stream.query_spaces import QuerySpaces, Space
 from stream.refresh_queue import Refresh
-from stream.telemetry import QUERIES_EMBEDDED
+from stream.telemetry import QUERIES_EMBEDDED, QUERY_WAIT_SECONDS
 
 log = structlog.get_logger(__name__)
 
 F32 = NDArray[np.float32]
+
+MOST_ATTEMPTS = 3
+"""How often a request is tried before its user is left with the last good vector."""
+
+Announce = Callable[[Space, Sequence[Refresh], int], Awaitable[None]]
+"""Tells whose latent queries were refreshed in the serving space, at what time in ms."""
 
 
 @dataclass(slots=True)
@@ -34,6 +40,7 @@ class Tally:
     superseded: int = 0
     dropped: int = 0
     failed: int = 0
+    retried: int = 0
 
     def add(self, name: str, count: int = 1) -> None:
         """Counts requests under one of the names above, here and in the metrics."""
@@ -44,53 +51,65 @@ class Tally:
 
 @dataclass(slots=True)
 class Embedding:
-    """One batch of requests at a time. A request is `cached` when its prompt's state was there, whoever asked first."""
+    """One batch of requests at a time. A request is `cached` when its prompt's state was there, whoever asked first.
 
-    reasoner: Encoder
+    What cannot be embedded leaves all that was stored before as it is: the user's last good vector stays in use.
+    """
+
+    encoding: Encoding
     cache: QueryCache
     rows: OnlineRows
     spaces: QuerySpaces
-    executor: Executor
     clock: Callable[[], int]
+    announce: Announce
     tally: Tally = field(default_factory=Tally)
 
-    async def process(self, batch: Sequence[Refresh]) -> None:
-        """Stores every request's vectors and row. Raises only what Redis raises: repeating a batch is harmless."""
+    @property
+    def reasoner(self) -> Encoder:
+        """The model that the states come from."""
+        return self.encoding.reasoner
+
+    async def process(self, batch: Sequence[Refresh]) -> list[Refresh]:
+        """Stores every request's vectors and row; returns the requests that are to be tried again.
+
+        Raises what Redis raises (repeating a batch is harmless), and what the process must be started again for.
+        """
         honest = [refresh for refresh in batch if state_hash(refresh.request.prompt) == refresh.request.state_hash]
         self._reject(len(batch) - len(honest), "the state hash is not the prompt's")
         prompts = {refresh.request.state_hash: refresh.request.prompt for refresh in honest}
         states = await self._cached(list(prompts))
-        made = await self._computed({name: text for name, text in prompts.items() if name not in states})
-        await self.cache.write_base(self.reasoner.base_id, made, self.clock())
-        states |= made
-        self.tally.add("computed", len(made))
-        self.tally.add("cached", sum(1 for refresh in honest if refresh.request.state_hash in states) - len(made))
+        encoded = await self.encoding.encode({name: text for name, text in prompts.items() if name not in states})
+        await self.cache.write_base(self.reasoner.base_id, encoded.vectors, self.clock())
+        states |= encoded.vectors
+        done = [refresh for refresh in honest if refresh.request.state_hash in states]
+        await self._count(done, encoded.vectors)
         for space in self.spaces.all:
             vectors = await self.spaces.write(space, states)
             if space is self.spaces.serving:
-                await self._write_rows(space, honest, vectors)
+                await self._write_rows(space, done, vectors)
+        return self._to_try_again([refresh for refresh in honest if refresh.request.state_hash not in states])
 
     async def _cached(self, hashes: list[str]) -> dict[str, F32]:
         found = await self.cache.read_base(self.reasoner.base_id, hashes, self.reasoner.width)
         return {name: state for name, state in zip(hashes, found, strict=True) if state is not None}
 
-    async def _computed(self, prompts: Mapping[str, str]) -> dict[str, F32]:
-        """The states of new prompts; one that is not finite or has another width is counted and never stored."""
-        if not prompts:
-            return {}
-        loop = asyncio.get_running_loop()
-        try:
-            states = await loop.run_in_executor(self.executor, self.reasoner.embed, list(prompts.values()))
-        except RuntimeError as error:
-            # torch says so when memory or the device fails; what was cached before stays in use.
-            self._reject(len(prompts), str(error)[:300])
-            return {}
-        is_sound = states.shape == (len(prompts), self.reasoner.width)
-        sound = {
-            name: state for name, state in zip(prompts, states, strict=False) if is_sound and np.isfinite(state).all()
-        }
-        self._reject(len(prompts) - len(sound), f"the reasoner gave shape {states.shape} or non-finite numbers")
-        return sound
+    async def _count(self, done: Sequence[Refresh], computed: Mapping[str, F32]) -> None:
+        """Tells how many requests were served by how many computations, and which prompts the traffic asks for."""
+        asked = Counter(refresh.request.state_hash for refresh in done)
+        asked.subtract(dict.fromkeys(computed, 1))  # storing them has counted them once
+        await self.cache.note_asked(self.reasoner.base_id, +asked, self.clock())
+        self.tally.add("computed", len(computed))
+        self.tally.add("cached", len(done) - len(computed))
+
+    def _to_try_again(self, failed: Sequence[Refresh]) -> list[Refresh]:
+        again = [
+            refresh
+            for refresh in failed
+            if refresh.attempts + 1 < MOST_ATTEMPTS and self.encoding.budget.take(1)
+        ]  # fmt: skip
+        self.tally.add("retried", len(again))
+        self._reject(len(failed) - len(again), "the reasoner failed; what was stored before stays in use")
+        return again
 
     def _reject(self, count: int, why: str) -> None:
         if count:
@@ -99,23 +118,21 @@ class Embedding:
 
     async def _write_rows(self, space: Space, batch: Sequence[Refresh], vectors: Mapping[str, F32]) -> None:
         now_ms = self.clock()
-        rows = [
-            RowWrite(
-                LATENT_QUERY.name,
-                refresh.request.key,
-                {
-                    "vector": vectors[refresh.request.state_hash],
-                    "space_id": space.space_id,
-                    "state_hash": refresh.request.state_hash,
-                    "made_ms": now_ms,
-                },
-                now_ms,
-                (0, origin_offset(refresh.request.origin)),
-            )
-            for refresh in batch
-            if refresh.request.state_hash in vectors
-        ]
-        await self.rows.write_many(rows)
+        await self.rows.write_many([_row(space, refresh, vectors, now_ms) for refresh in batch])
+        for refresh in batch:
+            QUERY_WAIT_SECONDS.observe(max(now_ms - refresh.asked_ms, 0) / 1000)
+        await self.announce(space, batch, now_ms)
+
+
+def _row(space: Space, refresh: Refresh, vectors: Mapping[str, F32], now_ms: int) -> RowWrite:
+    values = {
+        "vector": vectors[refresh.request.state_hash],
+        "space_id": space.space_id,
+        "state_hash": refresh.request.state_hash,
+        "made_ms": now_ms,
+    }
+    version = (0, origin_offset(refresh.request.origin))
+    return RowWrite(LATENT_QUERY.name, refresh.request.key, values, now_ms, version)
 
 
 def origin_offset(origin: str) -> int:

@@ -1,4 +1,4 @@
-"""What a worker says to the rest of the system: decisions and query requests, by one idempotent producer."""
+"""What a worker or an embedder says to the rest of the system about users, by one idempotent producer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from features.events import Decision, QueryRequested
+from features.events import Decision, QueryRefreshed, QueryRequested
 from features.kafka_client import aiokafka_arguments
 from features.settings import Connections
 from stream import tracing
@@ -19,6 +19,8 @@ from stream.connecting import started
 from stream.telemetry import INTERRUPTED
 
 log = structlog.get_logger(__name__)
+
+Message = Decision | QueryRequested | QueryRefreshed
 
 LINGER_MS = 2
 BATCH_BYTES = 256 * 1024
@@ -61,7 +63,7 @@ class Outbox:
                 "decisions share one partition number: create the topics anew with `rgalign topics create`"
             )
 
-    async def send(self, topic: str, partition: int, messages: Sequence[Decision | QueryRequested]) -> None:
+    async def send(self, topic: str, partition: int, messages: Sequence[Message]) -> None:
         """Appends messages to the partition that their users have in every topic; who is not acknowledged is counted.
 
         Nobody waits for an acknowledgement: decisions are perishable. A batch waits for the one before it to be sent,
@@ -96,7 +98,7 @@ class Outbox:
         log.warning("messages_lost", topic=topic, messages=messages, error=str(error) or type(error).__name__)
 
 
-def _append(builder: Any, message: Decision | QueryRequested) -> bool:
+def _append(builder: Any, message: Message) -> bool:
     """Whether a message found room; the first of a batch always does."""
     headers = tracing.decided(message) if isinstance(message, Decision) else ()
     put = builder.append(timestamp=None, key=message.key.encode(), value=message.to_json(), headers=list(headers))

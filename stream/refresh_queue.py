@@ -1,13 +1,19 @@
-"""The bounded queue of latent-query requests: the newest of a user wins, users on trigger pages go first."""
+"""The bounded queue of latent-query requests: the newest of a user wins, a burst waits, trigger pages go first."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from features.events import QueryRequested
 
 CAPACITY = 2000
+
+QUIET_MS = 1000
+"""A user who is on no trigger page waits until their meaning has not changed for so long."""
+BURST_MS = 5000
+"""However long a burst goes on, it waits no longer."""
 
 Place = tuple[str, int]
 """A topic partition."""
@@ -15,91 +21,105 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """A request and where it stood in the log."""
+    """A request and where it stood in the log; `asked_ms` is the broker's time of it, `attempts` failed ones."""
 
     request: QueryRequested
     place: Place
     offset: int
+    asked_ms: int = 0
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request in line: the user has waited since `since_ms`, and it may be taken from `due_ms` on."""
+
+    refresh: Refresh
+    since_ms: int
+    due_ms: int
 
 
 @dataclass(slots=True)
 class RefreshQueue:
     """Requests that wait, at most one a user and `capacity` in all.
 
-    A full queue drops its oldest request that is not from a trigger page: that user's next event asks again.
+    A request from a trigger page is due at once. Another one is due when its user has been quiet for `quiet_ms`, or
+    has waited for `burst_ms`: a burst costs one embedding. A full queue drops the request that waits longest and is
+    not from a trigger page: that user's next event asks again.
     """
 
     capacity: int = CAPACITY
-    _urgent: OrderedDict[str, Refresh] = field(default_factory=OrderedDict)
-    _others: OrderedDict[str, Refresh] = field(default_factory=OrderedDict)
+    quiet_ms: int = QUIET_MS
+    burst_ms: int = BURST_MS
+    _urgent: OrderedDict[str, _Waiting] = field(default_factory=OrderedDict)
+    _others: OrderedDict[str, _Waiting] = field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
         return len(self._urgent) + len(self._others)
 
-    def put(self, refresh: Refresh) -> list[Refresh]:
+    def put(self, refresh: Refresh, now_ms: int) -> list[Refresh]:
         """Adds a request; returns those that will not be served: the user's older one, and one dropped for room.
 
-        A user who waits as urgent stays urgent, and keeps the place in line.
+        A user who waits as urgent stays urgent, and everybody keeps the place in line.
         """
         user = refresh.request.key
-        gone: list[Refresh] = []
-        if user in self._urgent:
-            gone.append(self._urgent[user])
-            self._urgent[user] = refresh
-        else:
-            older = self._others.get(user)
-            gone += [older] if older is not None else []
-            self._place(refresh)
-        if len(self) > self.capacity:
-            line = self._others or self._urgent
-            gone.append(line.popitem(last=False)[1])
-        return gone
-
-    def _place(self, refresh: Refresh) -> None:
-        user = refresh.request.key
-        if refresh.request.is_trigger:
+        older = self._urgent.get(user) or self._others.get(user)
+        since_ms = min(refresh.asked_ms, now_ms) if older is None else older.since_ms
+        if user in self._urgent or refresh.request.is_trigger:
             self._others.pop(user, None)
-            self._urgent[user] = refresh
+            self._urgent[user] = _Waiting(refresh, since_ms, now_ms)
         else:
-            self._others[user] = refresh
+            self._others[user] = _Waiting(refresh, since_ms, min(now_ms + self.quiet_ms, since_ms + self.burst_ms))
+        gone = [older.refresh] if older is not None else []
+        return gone + self._dropped()
 
-    def take(self, count: int) -> list[Refresh]:
-        """Removes up to `count` requests: the urgent ones first, the longest waiting first."""
+    def put_back(self, refresh: Refresh, due_ms: int) -> list[Refresh]:
+        """Adds a request whose embedding failed, ahead of the line and due later; returns what will not be served.
+
+        A newer one of its user wins.
+        """
+        user = refresh.request.key
+        if user in self._urgent or user in self._others:
+            return [refresh]
+        line = self._urgent if refresh.request.is_trigger else self._others
+        line[user] = _Waiting(replace(refresh, attempts=refresh.attempts + 1), refresh.asked_ms, due_ms)
+        line.move_to_end(user, last=False)
+        return self._dropped()
+
+    def _dropped(self) -> list[Refresh]:
+        if len(self) <= self.capacity:
+            return []
+        line = self._others or self._urgent
+        return [line.popitem(last=False)[1].refresh]
+
+    def take(self, count: int, now_ms: int) -> list[Refresh]:
+        """Removes up to `count` requests that are due: the urgent ones first, the longest waiting first."""
         taken: list[Refresh] = []
         for line in (self._urgent, self._others):
-            while line and len(taken) < count:
-                taken.append(line.popitem(last=False)[1])
+            due = _first((user for user, waiting in line.items() if waiting.due_ms <= now_ms), count - len(taken))
+            taken += [line.pop(user).refresh for user in due]
         return taken
+
+    @property
+    def next_due_ms(self) -> int | None:
+        """When the next request may be taken; None when none waits."""
+        return min((waiting.due_ms for waiting in self._all()), default=None)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """Since when the user waits who has waited longest; None when none waits."""
+        return min((waiting.since_ms for waiting in self._all()), default=None)
+
+    def _all(self) -> Iterator[_Waiting]:
+        yield from self._urgent.values()
+        yield from self._others.values()
 
     def forget(self, places: set[Place]) -> None:
         """Drops what came from partitions that another embedder now reads."""
         for line in (self._urgent, self._others):
-            for user in [user for user, refresh in line.items() if refresh.place in places]:
+            for user in [user for user, waiting in line.items() if waiting.refresh.place in places]:
                 del line[user]
 
 
-@dataclass(slots=True)
-class Unfinished:
-    """Which records of each partition have been read and have not had their effect, so that none is committed early."""
-
-    _waiting: dict[Place, OrderedDict[int, None]] = field(default_factory=dict)
-    _next: dict[Place, int] = field(default_factory=dict)
-
-    def begin(self, place: Place, offset: int) -> None:
-        """A record was read. Offsets of a partition come in order."""
-        self._waiting.setdefault(place, OrderedDict())[offset] = None
-        self._next[place] = offset + 1
-
-    def end(self, place: Place, offset: int) -> None:
-        """A record had its effect, or never will."""
-        self._waiting.get(place, OrderedDict()).pop(offset, None)
-
-    def committable(self) -> dict[Place, int]:
-        """The offset to go on from, per partition: that of the oldest unfinished record."""
-        return {place: next(iter(self._waiting[place]), after) for place, after in self._next.items()}
-
-    def forget(self, places: set[Place]) -> None:
-        """Drops partitions that another embedder now reads."""
-        for place in places:
-            self._waiting.pop(place, None)
-            self._next.pop(place, None)
+def _first(users: Iterator[str], count: int) -> list[str]:
+    return [user for _, user in zip(range(count), users, strict=False)]

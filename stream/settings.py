@@ -1,6 +1,8 @@
-"""What can be set about a worker, read from the environment once."""
+"""What can be set about a worker and an embedder, read from the environment once."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,4 +40,30 @@ class WorkerSettings(BaseSettings):
         alias="RGALIGN_STOP_DEADLINE_S",
         gt=0,
         description="how long a SIGTERM may drain before a hard exit",
+    )
+
+
+class EmbedderSettings(BaseSettings):
+    """An embedder's own settings; the addresses are in `Connections`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    health_port: int = Field(
+        default=0, alias="RGALIGN_HEALTH_PORT", ge=0, le=65_535, description="/livez, /readyz and /metrics; 0 = none"
+    )
+    health_host: str = Field(default="127.0.0.1", alias="RGALIGN_HEALTH_HOST", description="0.0.0.0 in a container")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", alias="RGALIGN_DEVICE", description="where the reasoner runs; auto = CUDA where there is one"
+    )
+    threads: int = Field(
+        default=1, alias="RGALIGN_LLM_THREADS", ge=1, le=256, description="CPU threads of the reasoner"
+    )
+    batch_deadline_s: float = Field(
+        default=60.0,
+        alias="RGALIGN_EMBED_DEADLINE_S",
+        gt=0,
+        description="a batch that the reasoner has not ended by then is left behind and halved",
+    )
+    stop_deadline_s: float = Field(
+        default=5.0, alias="RGALIGN_STOP_DEADLINE_S", gt=0, description="how long a SIGTERM may drain"
     )

@@ -51,7 +51,22 @@ REPLAYED_RECORDS = _counter("replayed_records", "Records refused by the ledger: 
 STORE_RETRIES = _counter("store_retries", "Calls to Redis repeated after a fault that may pass")
 SWAPS = _counter("swaps", "Model bundles offered to this worker: swapped|refused|failed", "result")
 QUERY_CACHE = _counter("query_cache", "Latent queries at decision time: fresh|stale|null", "state")
-QUERIES_EMBEDDED = _counter("queries_embedded", "Latent query requests: computed|cached|superseded|failed", "result")
+QUERIES_EMBEDDED = _counter(
+    "queries_embedded", "Latent query requests: computed|cached|superseded|dropped|retried|failed", "result"
+)
+REASONER_FAILURES = _counter(
+    "reasoner_failures",
+    "Calls of the reasoner without a sound vector for each prompt: oom|late|error|width|not_finite",
+    "kind",
+)
+QUERIES_REFUSED = _counter(
+    "queries_refused", "Stored latent queries that a ranker was not given: other_space|other_width", "reason"
+)
+REFINED = _counter(
+    "refined_decisions",
+    "Shown slates ranked again after a refresh: changed|unchanged|over|answered|not_possible",
+    "result",
+)
 INTERRUPTED = _counter(
     "interrupted_messages", "Decisions and query requests that Kafka did not acknowledge; never repeated", "topic"
 )
@@ -78,7 +93,20 @@ CONSUMER_LAG_RECORDS = _gauge(
 )
 UNPROJECTED_USERS = _gauge("unprojected_users", "Users whose online rows wait to be written after their states")
 QUEUED_QUERIES = _gauge("queued_queries", "Latent query requests that wait in the embedder")
-SPACE_READY_RATIO = _gauge("space_ready_ratio", "Share of recent latent queries already in the serving space")
+OLDEST_QUERY_WAIT_SECONDS = _gauge(
+    "oldest_query_wait_seconds", "How long the user who waits longest has waited in the embedder, since the request"
+)
+QUERY_WAIT_SECONDS = _histogram(
+    "query_wait_seconds",
+    "From a latent query's request to its row in the store",
+    (*_FAST, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+SERVED_QUERY_AGE_SECONDS = _histogram(
+    "served_query_age_seconds",
+    "Age of the stale latent queries that decisions were made with",
+    (1.0, 10.0, 60.0, 300.0, 3600.0, 21_600.0, 86_400.0, 604_800.0),
+)
+SPACE_READY_RATIO = _gauge("space_ready_ratio", "Share of the traffic's latent queries that the filled space has")
 MODEL_LOADED_TIMESTAMP_SECONDS = _gauge("model_loaded_timestamp_seconds", "When the serving bundle was swapped in")
 
 HTTP_REQUESTS = _counter("http_requests", "Requests answered by the gateway", "route", "status")

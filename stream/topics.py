@@ -39,6 +39,7 @@ EVENTS = Topic("shop.user.events.v1", "what shoppers do and what happens to thei
 DECISIONS = Topic("rgalign.decisions.v1", "the impression log: every show, silence and holdout", config=_kept(30))
 OUTCOMES = Topic("rgalign.outcomes.v1", "shown, clicked, dismissed, converted, typed_query", config=_kept(30))
 QUERIES = Topic("rgalign.queries.requested.v1", "prompts with a new meaning, to be embedded", config=_kept(1))
+REFRESHED = Topic("rgalign.queries.refreshed.v1", "users whose missing latent query is there now", config=_kept(1))
 KB = Topic("rgalign.kb.v1", "the knowledge base, one record an intent", keyed=False, config=_COMPACTED)
 MODELS = Topic("rgalign.models.v1", "the bundle to stage and the bundle to serve", keyed=False, config=_COMPACTED)
 INTENT_STATS = Topic("rgalign.intent-stats.v1", "snapshots of intent statistics", keyed=False, config=_COMPACTED)
@@ -47,7 +48,7 @@ EVENTS_DLQ = Topic("shop.user.events.v1.dlq", "events set aside, bytes untouched
 OUTCOMES_DLQ = Topic("rgalign.outcomes.v1.dlq", "outcomes set aside, bytes untouched", config=_kept(30, 2 * MIB))
 
 TOPICS: tuple[Topic, ...] = (
-    EVENTS, DECISIONS, OUTCOMES, QUERIES, KB, MODELS, INTENT_STATS, ERASED, EVENTS_DLQ, OUTCOMES_DLQ,
+    EVENTS, DECISIONS, OUTCOMES, QUERIES, REFRESHED, KB, MODELS, INTENT_STATS, ERASED, EVENTS_DLQ, OUTCOMES_DLQ,
 )  # fmt: skip
 
 

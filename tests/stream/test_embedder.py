@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
@@ -28,25 +28,29 @@ from features.store import OnlineRows
 from features.vectors import Source
 from features.views import project
 from stream import topics as names
-from stream.embedding import Embedding
+from stream.embedding import MOST_ATTEMPTS, Embedding
+from stream.encoding import Encoding
 from stream.intent_embedding import IntentEmbedding
 from stream.query_spaces import OtherReasoner, QuerySpaces, Space, opened
+from stream.reasoner_thread import ReasonerThread
 from stream.refresh_queue import Refresh
 
 WIDTH, BASE = 4, "b" * 64
 
 
 class Counting:
-    """An encoder whose vectors tell the length of a text; `broken` prompts get NaN."""
+    """An encoder whose vectors tell the length of a text; `broken` prompts get NaN until it is mended."""
 
     base_id, width = BASE, WIDTH
 
     def __init__(self):
         self.asked = []
+        self.is_mended = False
 
     def embed(self, texts, progress=None):
         self.asked.append(list(texts))
-        return np.array([[np.nan if "broken" in t else len(t), 1, 2, 3] for t in texts], dtype=np.float32)
+        first = [np.nan if "broken" in text and not self.is_mended else len(text) for text in texts]
+        return np.array([[number, 1, 2, 3] for number in first], dtype=np.float32)
 
 
 def request(user="u1", need="where is my parcel", offset=0, text=None):
@@ -62,13 +66,23 @@ def queued(*requests):
 
 
 @pytest.fixture
-async def work(redis_url, connections):
+def news():
+    """What was announced: (space, users)."""
+    return []
+
+
+@pytest.fixture
+async def work(redis_url, connections, news):
     redis = Redis.from_url(redis_url)
     cache = QueryCache(redis, connections)
     spaces = QuerySpaces("demo", BASE, WIDTH, cache)
-    with ThreadPoolExecutor(1) as executor:
-        rows = OnlineRows(redis, project(connections.prefix))
-        yield Embedding(Counting(), cache, rows, spaces, executor, lambda: time.time_ns() // 1_000_000)
+    rows = OnlineRows(redis, project(connections.prefix))
+    encoding = Encoding(Counting(), ReasonerThread(30.0), 8)
+
+    async def announce(space, refreshed, at_ms):
+        news.append((space.space_id, [refresh.request.key for refresh in refreshed]))
+
+    yield Embedding(encoding, cache, rows, spaces, lambda: time.time_ns() // 1_000_000, announce)
     await redis.aclose()
 
 
@@ -120,7 +134,29 @@ async def test_what_is_not_finite_is_never_stored(work):
     await work.process(queued(broken))
     assert await work.cache.read_base(BASE, [broken.state_hash], WIDTH) == [None]
     assert (await row(work)).values["state_hash"] == good.state_hash
+
+
+async def test_what_fails_is_tried_again_a_few_times_and_no_more(work):
+    waiting, rounds = queued(request(need="broken")), 0
+    while waiting:
+        again = await work.process(waiting)
+        waiting = [replace(refresh, attempts=refresh.attempts + 1) for refresh in again]
+        rounds += 1
+    assert rounds == MOST_ATTEMPTS
+    assert (work.tally.retried, work.tally.failed) == (MOST_ATTEMPTS - 1, 1)
+
+
+async def test_nothing_is_tried_again_without_a_budget(work):
+    work.encoding.budget.left = 0.0
+    assert await work.process(queued(request(need="broken"))) == []
     assert work.tally.failed == 1
+
+
+async def test_who_has_a_query_in_the_serving_space_now_is_announced(work, news):
+    await work.process(queued(request("before")))
+    serving = serve(work, space("5"))
+    await work.process(queued(request("u1"), request("u2", "broken")))
+    assert news == [(serving.space_id, ["demo:u1"])]
 
 
 async def test_a_hash_that_is_not_the_prompts_cannot_poison_the_cache(work):
@@ -139,6 +175,25 @@ async def test_a_new_space_is_refilled_from_what_is_known(work):
     assert all(vector is not None and vector[1] == -2 for vector in vectors)
     assert await work.cache.ready(fresh.space_id) == 1.0
     assert len(work.reasoner.asked) == 1
+
+
+async def test_a_space_is_ready_by_the_share_of_the_traffic_that_it_has(work, monkeypatch):
+    monkeypatch.setattr("stream.query_spaces.REFILL_CHUNK", 1)
+    told = []
+    monkeypatch.setattr(work.cache, "set_ready", lambda _, share: told.append(share) or asyncio.sleep(0))
+    await work.process(queued(request("u0", "rare")))
+    await work.process(queued(*(request(f"u{number}", "common") for number in range(1, 20))))
+    await work.spaces.refill(space("6"))
+    assert told == [0.95, 1.0, 1.0]
+
+
+async def test_a_vector_lives_on_while_it_is_asked_for(work):
+    one = request()
+    await work.process(queued(one))
+    key = work.cache.base_key(BASE, one.state_hash)
+    await work.cache._redis.expire(key, 60)
+    await work.process(queued(request("u2")))
+    assert await work.cache._redis.ttl(key) > 60
 
 
 async def test_a_release_that_cannot_be_read_changes_nothing(work, tmp_path):
@@ -187,18 +242,35 @@ async def test_a_bundle_of_another_reasoner_is_refused(work, published):
 async def test_an_edited_intent_gets_its_vectors_at_once(work, tmp_path):
     encoder = work.reasoner
     sources = Source("1" * 64, lambda: encoder), Source(BASE, lambda: encoder)
-    follow = IntentEmbedding("demo", work.cache, tmp_path, *sources, work.executor)
+    follow = IntentEmbedding("demo", work.cache, tmp_path, *sources, work.encoding.thread)
     intents = knowledge.load().intents[:2]
     edited = intents[0].model_copy(update={"title": "Another title"})
     for change in (*intents, edited):
-        message = IntentChange(
-            intent_id=change.id, kb_version="v", time=datetime.now(UTC), intent=change.model_dump(mode="json")
-        )
-        await follow.apply([record_of(message)])
+        await follow.apply([record_of(changed_to(change))])
     hashes = [knowledge.Intent.model_validate(one.model_dump()).content_hash for one in (*intents, edited)]
     vectors = await work.cache.read_intents(BASE, hashes, 2 * WIDTH)
     assert all(vector is not None for vector in vectors)
     assert len(encoder.asked) == 6
+
+
+def changed_to(intent):
+    return IntentChange(
+        intent_id=intent.id, kb_version="v", time=datetime.now(UTC), intent=intent.model_dump(mode="json")
+    )
+
+
+async def test_an_intent_without_sound_vectors_waits_and_keeps_no_other_back(work, tmp_path):
+    encoder = work.reasoner
+    sources = Source("1" * 64, lambda: encoder), Source(BASE, lambda: encoder)
+    follow = IntentEmbedding("demo", work.cache, tmp_path, *sources, work.encoding.thread)
+    intents = [
+        i.model_copy(update={"title": "broken"}) if n == 1 else i for n, i in enumerate(knowledge.load().intents[:3])
+    ]
+    await follow.apply([record_of(changed_to(intent)) for intent in intents])
+    assert [intent.id for intent in follow.missing] == [intents[1].id]
+    encoder.is_mended = True
+    await follow.store()
+    assert follow.missing == []
 
 
 def produce(connections, topic, messages):
