@@ -22,7 +22,7 @@ from features.canonical import ShopperEvent
 from features.events import EventKind, FeatureRow, OrderStatus, PageClass
 from features.feedback import FeedbackState
 from features.state import UserState
-from features.windows import DAY_MS, DAY_S, HALF_LIVES_S, HOUR_S, MINUTE_S, WEEK_S, age_s, hour_angle
+from features.windows import DAY_MS, DAY_S, HALF_LIVES_S, HOUR_S, MINUTE_S, NEVER_S, WEEK_S, age_s, hour_angle
 
 SEQUENCE_LENGTH = 16
 AGE_CAP_S = 7 * 86_400.0
@@ -78,6 +78,8 @@ _PAGE_INDEX = {page.value: place for place, page in enumerate(PageClass, start=1
 _STATUS_INDEX = {status.value: place for place, status in enumerate(OrderStatus, start=1)}
 _NUMERIC_SET, _CATEGORICAL_SET = frozenset(NUMERIC), frozenset(CATEGORICAL)
 _numbers, _categories = itemgetter(*NUMERIC), itemgetter(*CATEGORICAL)
+_COUNT_PLACES = {kind.value: [(n, span) for n, (span, of) in enumerate(_DECAYED) if of is kind] for kind in EventKind}
+_AGE_PLACE = {kind.value: place for place, kind in enumerate(_SINCE)}
 _AGE_START, _PLAIN_START = len(_COUNTS), len(_COUNTS) + len(_AGES)
 
 
@@ -129,8 +131,9 @@ def _numeric(state: UserState, feedback: FeedbackState, now_ms: int) -> dict[str
     order = state.newest_order()
     day_ago_ms = now_ms - DAY_MS
     sine, cosine = hour_angle(now_ms)
+    counts, ages = _by_kind(state, now_ms)
     numbers = [
-        *(round(state.count(kind, half_life_s, now_ms), 6) for half_life_s, kind in _DECAYED),
+        *counts,
         *(float(state.events_within(window_s, now_ms)) for window_s in HALF_LIVES_S),
         max(now_ms - state.session_start_ms, 0) / 1000 if state.session_id else 0.0,
         float(state.session_events),
@@ -141,13 +144,24 @@ def _numeric(state: UserState, feedback: FeedbackState, now_ms: int) -> dict[str
         float(feedback.shown_since(day_ago_ms)),
         float(len(feedback.clicked_since(day_ago_ms))),
         float(len(feedback.dismissed_since(day_ago_ms))),
-        *(_age(state.last_kind_ms(kind), now_ms) for kind in _SINCE),
+        *ages,
         _age(state.last_prompt_ms, now_ms),
         _age(order[1].at_ms if order else 0, now_ms),
         round(sine, 6),
         round(cosine, 6),
     ]
     return dict(zip(NUMERIC, numbers, strict=True))
+
+
+def _by_kind(state: UserState, now_ms: int) -> tuple[list[float], list[float]]:
+    """Decayed counts in the order of `_DECAYED`, ages in that of `_SINCE`."""
+    counts, ages = [0.0] * len(_DECAYED), [NEVER_S] * len(_SINCE)
+    for kind, tally in state.tallies.items():
+        for place, half_life_s in _COUNT_PLACES.get(kind, ()):
+            counts[place] = round(tally.count(half_life_s, now_ms), 6)
+        if (place := _AGE_PLACE.get(kind)) is not None:
+            ages[place] = _age(tally.last_ms, now_ms)
+    return counts, ages
 
 
 def _categorical(state: UserState, trigger: ShopperEvent) -> dict[str, int]:
@@ -191,10 +205,8 @@ def encode(rows: Sequence[FeatureRow]) -> Encoded:
     """Rows as arrays. Raises `SchemaMismatch` for a missing or unknown column or a category out of range."""
     for row in rows:
         _check_columns(row)
-    numeric = np.array([_numbers(row.numeric) for row in rows], np.float32).reshape(len(rows), len(NUMERIC))
-    categorical = np.array([_categories(row.categorical) for row in rows], np.int64).reshape(
-        len(rows), len(CATEGORICAL)
-    )
+    numeric = np.array([_numbers(row.numeric) for row in rows], np.float32).reshape(-1, len(NUMERIC))
+    categorical = np.array([_categories(row.categorical) for row in rows], np.int64).reshape(-1, len(CATEGORICAL))
     if len(rows):
         _check_buckets(categorical)
     kinds = np.zeros((len(rows), SEQUENCE_LENGTH), np.int64)

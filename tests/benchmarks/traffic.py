@@ -15,15 +15,11 @@ import orjson
 
 from features.contract import from_ms
 from features.events import EventKind
-from training import shopping
-
-Data = dict[str, object]
+from tests.benchmarks.payloads import VARIANTS, Data, payloads
 
 LIVE = 2_400
 VISIT_EVENTS = 8
 EVENTS_PER_S = 1_000
-VARIANTS = 40
-"""Different payloads of each kind."""
 
 QUIET: dict[EventKind, float] = {
     EventKind.PAGE_VIEWED: 0.37, EventKind.PRODUCT_VIEWED: 0.28, EventKind.SEARCHED: 0.10, EventKind.CART_UPDATED: 0.09,
@@ -36,11 +32,6 @@ TRIGGERS: dict[EventKind, float] = {
     EventKind.SIGN_IN_FAILED: 0.003,
 }  # fmt: skip
 """The kinds that the policy answers; 5 % together. Viewed pages are none that it answers."""
-_PAGES = ("home", "category", "product", "cart")
-_TOLD = {
-    EventKind.HELP_PAGE_OPENED: {"topic": "Where is my order"},
-    EventKind.CHAT_OPENED: {"text": "is it on its way"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +48,8 @@ class Traffic:
 def events(traffic: Traffic, count: int, start_ms: int, first: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """`count` records (key, value) from `start_ms` on, 1 ms apart; ids begin at number `first`."""
     rng = np.random.default_rng([traffic.seed, first])
-    drafts = _drafts(np.random.default_rng(traffic.seed))
+    worded = np.random.default_rng(traffic.seed)
+    drafts = {kind: payloads(kind, worded) for kind in (*QUIET, *TRIGGERS)}
     kinds = list(drafts)
     shares = np.array([{**QUIET, **TRIGGERS}[kind] for kind in kinds])
     drawn = rng.choice(len(kinds), count, p=shares / shares.sum())
@@ -86,21 +78,6 @@ def record(traffic: Traffic, number: int, user: int, told: tuple[EventKind, Data
         "data": told[1],
     }
     return f"demo:{name}".encode(), orjson.dumps(event)
-
-
-def _drafts(rng: np.random.Generator) -> dict[EventKind, list[Data]]:
-    drafts = {
-        kind: [{**shopping.something(kind, None, "o", rng)[1], **_TOLD.get(kind, {})} for _ in range(VARIANTS)]
-        for kind in (*QUIET, *TRIGGERS)
-    }
-    drafts[EventKind.PAGE_VIEWED] = [{"page": _PAGES[place % len(_PAGES)]} for place in range(VARIANTS)]
-    drafts[EventKind.CART_UPDATED] = [{"quantity": place % 6} for place in range(VARIANTS)]
-    order = ("page", "path", "query", "text", "topic", "item_title", "category", "quantity", "amount", "currency",
-             "order_id", "order_status", "delay_days", "carrier", "method", "error", "voucher", "change")  # fmt: skip
-    return {
-        kind: [{name: told.get(name, "") for name in order if name in told or name == "path"} for told in some]
-        for kind, some in drafts.items()
-    }
 
 
 def _users(traffic: Traffic, count: int, rng: np.random.Generator) -> Iterator[int]:
