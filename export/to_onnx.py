@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import lru_cache
 from inspect import getsource
 from pathlib import Path
+from types import ModuleType
 
 import onnx
 import onnxscript
@@ -22,8 +23,9 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from training import qerec
-from training.qerec import QERec, QERecShape, create
+from training import meeting, qerec, user_tower
+from training.qerec import QERec, create
+from training.qerec_shape import QERecShape
 
 OPSET = 18
 RANKER_INPUTS = (
@@ -68,7 +70,7 @@ def _filled(graph: bytes, module: nn.Module) -> bytes:
 
 def _remembered(shape: QERecShape, cache: Path) -> dict[str, bytes]:
     """The traced graphs from the cache folder, traced and stored there first if absent or spoiled."""
-    made_by = (torch.__version__, onnxscript.__version__, getsource(qerec), getsource(sys.modules[__name__]))
+    made_by = (torch.__version__, onnxscript.__version__, *map(getsource, _traced_code()))
     key = hashlib.sha256(repr((shape, made_by)).encode()).hexdigest()[:16]
     found = {name: cache / "graphs" / f"{key}-{name}" for name in ("ranker.onnx", "intent_tower.onnx")}
     try:
@@ -81,6 +83,11 @@ def _remembered(shape: QERecShape, cache: Path) -> dict[str, bytes]:
         hidden.write_bytes(hashlib.sha256(traced[name]).digest() + traced[name])
         hidden.replace(path)
     return traced
+
+
+def _traced_code() -> tuple[ModuleType, ...]:
+    """The modules that decide how a graph looks."""
+    return qerec, meeting, user_tower, sys.modules[__name__]
 
 
 def _checked(stored: bytes) -> bytes:

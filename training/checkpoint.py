@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from features.schema import CATEGORICAL, NUMERIC, SEQUENCE_LENGTH, Encoded, fingerprint
-from training.qerec import Features, QERec, QERecShape, create
-
-Intents = tuple[Tensor, Tensor, Tensor, Tensor]
+from training.qerec import QERec, create
+from training.qerec_shape import QERecShape
+from training.scoring import Features, Intents
 
 
 class CheckpointMismatch(ValueError):

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from features.vectors import IntentVectors
-from training.checkpoint import Checkpoint, CheckpointMismatch, Intents, shape_for, tensors
+from training.checkpoint import Checkpoint, CheckpointMismatch, shape_for, tensors
 from training.dataset import Dataset
 from training.losses import Feedback, inverse_propensity
 from training.qerec import QERec, create
+from training.scoring import Intents
 from training.trainer import Examples, Progress, Schedule, fit
 
 F32 = NDArray[np.float32]

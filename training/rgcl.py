@@ -20,7 +20,7 @@ from features.vectors import IntentVectors
 from training.checkpoint import Checkpoint
 from training.cycle import scores
 from training.dataset import Dataset
-from training.losses import examination
+from training.losses import inverse_propensity
 from training.qerec import unit
 
 F32 = NDArray[np.float32]
@@ -38,7 +38,7 @@ class Reward:
     """What the ranker says about M clicked requests that had a query, in order of event time.
 
     rows i64[M] into the dataset, clicked i64[M] into the intents, gain f32[M] of (9) in nats, teacher f32[M,N] the
-    ranker's probabilities over eligible bool[M,N], weight f32[M] the inverse examination of the click.
+    ranker's probabilities over eligible bool[M,N], weight f32[M] omega of (6), the click's inverse propensity.
     """
 
     rows: NDArray[np.int64]
@@ -86,14 +86,13 @@ def ranking_reward(
     without = np.zeros(len(rows), np.bool_)
     with_null = _log_shares(scores(checkpoint, chosen, vectors, query[rows], without), chosen.eligible)
     at = (np.arange(len(rows)), clicked)
-    theta = examination(dataset.positions, dataset.clicks, dataset.propensity)
     return Reward(
         rows=rows,
         clicked=clicked,
         gain=with_query[at] - with_null[at],
         teacher=np.exp(with_query),
         eligible=chosen.eligible,
-        weight=1.0 / theta[chosen.positions[at[0], slot]],
+        weight=inverse_propensity(chosen.propensity[at[0], slot]),
     )
 
 

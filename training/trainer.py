@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import Intents
-from training.losses import Feedback, anchor_loss, click_loss, list_loss, ranking_loss
-from training.qerec import Features, QERec
+from training.across import Team, team
+from training.losses import EMA_ANCHOR, Feedback, anchor_loss, click_loss, list_loss, ranking_loss
+from training.negatives import FULL_LIMIT, Negatives
+from training.resumption import Resumption, digest
+from training.scoring import Features, Intents, Scorer
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, of) after every epoch."""
-
+Watch = Callable[[int, Mapping[str, float]], None]
+"""Told (epoch, what was measured on the held-out requests) after every epoch: a learning curve."""
 
 GRADIENT_CLIP = 1.0
 
@@ -25,9 +29,10 @@ GRADIENT_CLIP = 1.0
 class Schedule:
     """How long and how fast.
 
-    `anchor` weighs KL(P_teacher || P_s), the term of (8) that keeps a ranker near the one before it.
-    An epoch takes every clicked request and a fresh draw of at most `idle_per_click` times as many without a click,
-    which stand for all of them in (7).
+    `anchor` weighs KL(P_teacher || P_s), the term of (8) that keeps a ranker near the one before it, `ema_anchor` the
+    same towards the moving average of its own weights, whose decay grows up to `ema`. The average is what is measured
+    and kept. An epoch takes every clicked request and a fresh draw of at most `idle_per_click` times as many without a
+    click, which stand for all of them in (7).
     """
 
     epochs: int = 20
@@ -38,6 +43,8 @@ class Schedule:
     decay: float = 0.1
     validation_share: float = 0.15
     anchor: float = 0.0
+    ema: float = 0.999
+    ema_anchor: float = EMA_ANCHOR
 
 
 @dataclass(frozen=True)
@@ -53,54 +60,184 @@ class Examples:
     def __len__(self) -> int:
         return len(self.feedback.exposed)
 
+    def to(self, device: torch.device) -> Examples:
+        """The same on another device."""
+        intents = tuple(part.to(device) for part in self.intents)
+        teacher = None if self.teacher is None else self.teacher.to(device)
+        return Examples(self.features.to(device), self.feedback.to(device), intents, teacher)  # type: ignore[arg-type]
+
+    def digest(self, *told: object) -> str:
+        """Names these examples and whatever else is told."""
+        rest = () if self.teacher is None else (self.teacher,)
+        return digest((*self.features.tensors(), *self.feedback.columns(), *self.intents, *rest), *told)
+
 
 def fit(
-    model: QERec,
+    model: Scorer,
     examples: Examples,
     schedule: Schedule,
     seed: int,
     *,
     threads: int = 1,
     progress: Progress | None = None,
+    watch: Watch | None = None,
+    resumption: Resumption | None = None,
+    together: Team | None = None,
 ) -> dict[str, float]:
     """Trains `model` in place and returns what was measured; equal inputs and seed give equal weights.
 
-    The last `validation_share` of the requests is held out for early stopping on (8). The caller's random generator
-    and thread count are left as they were. Raises ValueError for fewer than 8 requests.
+    The last `validation_share` of the requests is held out for early stopping on (8). `resumption` keeps the fit after
+    every epoch: called again with the same arguments it goes on where it stopped and ends in the same weights, bit for
+    bit on a CPU. Under torchrun every process calls this with the same arguments. The caller's random generator and
+    thread count are left as they were. Raises ValueError for fewer than 8 requests.
     """
     held_out = max(1, round(schedule.validation_share * len(examples)))
     train, validation = torch.split(torch.arange(len(examples)), [len(examples) - held_out, held_out])
     if len(train) < 8:
         raise ValueError(f"{len(examples)} requests to train on; expected at least 8: collect more decisions first")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
-    best, kept, waited, epoch = float("inf"), copy.deepcopy(model.state_dict()), 0, 0
-    with _seeded(seed, threads):
-        if examples.teacher is not None:
-            best = evaluate(model, examples, validation)["loss"]
-        for epoch in range(1, schedule.epochs + 1):
-            drawn, idle_weight = _draw(examples.feedback, train, schedule.idle_per_click)
-            for index in torch.split(drawn, schedule.batch):
-                _step(model, examples, index, optimizer, (idle_weight, schedule.anchor))
-            loss = evaluate(model, examples, validation)["loss"]
-            waited = 0 if loss < best else waited + 1
-            if loss < best:
-                best, kept = loss, copy.deepcopy(model.state_dict())
+    together = team() if together is None else together
+    with _seeded(seed + together.rank, threads):
+        run = _Run(
+            model.to(together.device), examples.to(together.device), schedule, together, (train, validation), seed
+        )
+        belongs = examples.digest(schedule, seed) if resumption is not None else ""
+        if resumption is not None and (kept := resumption.kept(belongs)) is not None:
+            run.restore(kept)
+        while not run.is_over:
+            told = run.epoch()
+            if resumption is not None and together.rank == 0:
+                resumption.keep(belongs, run.state())
+            if watch is not None:
+                watch(run.done, told)
             if progress is not None:
-                progress("epochs", epoch, schedule.epochs)
-            if waited >= schedule.patience:
-                break
-        model.load_state_dict(kept)
-        told = evaluate(model, examples, validation)
-    return {f"validation_{name}": value for name, value in told.items()} | {"epochs": float(epoch)}
+                progress("epochs", run.done, schedule.epochs)
+        model.load_state_dict(run.best_weights)
+        told = evaluate(model, run.examples, validation)
+        model.to("cpu")
+    return {f"validation_{name}": value for name, value in told.items()} | {"epochs": float(run.done)}
 
 
-def evaluate(model: QERec, examples: Examples, index: Tensor) -> dict[str, float]:
-    """Losses (6), (7) and (8) and recall@3 of the requests at `index`, without dropout."""
+class _Run:
+    """What changes in the course of a fit."""
+
+    def __init__(
+        self,
+        model: Scorer,
+        examples: Examples,
+        schedule: Schedule,
+        together: Team,
+        parts: tuple[Tensor, Tensor],
+        seed: int,
+    ) -> None:
+        self.model, self.examples, self.schedule, self.together = model, examples, schedule, together
+        (self.train, self.validation), self.seed = parts, seed
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
+        self.average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+        self.best_weights = copy.deepcopy(model.state_dict())
+        self.done = self.waited = self.steps = 0
+        self.best = float("inf")
+        self.negatives: Negatives | None = None
+        if examples.teacher is not None:
+            self.best = evaluate(model, examples, self.validation)["loss"]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are done, or none was better for long enough."""
+        return self.done >= self.schedule.epochs or self.waited >= self.schedule.patience
+
+    def epoch(self) -> dict[str, float]:
+        """One pass over the clicked requests and a draw of the idle ones; what the held-out requests say after it."""
+        self._weigh_negatives()
+        chance = torch.Generator().manual_seed(self.seed * 10_000 + self.done)
+        drawn, idle_weight = _draw(self.examples.feedback, self.train, self.schedule.idle_per_click, chance)
+        for index in torch.split(drawn, self.schedule.batch):
+            self._step(index, idle_weight, chance)
+        told = evaluate(self.average, self.examples, self.validation)
+        self.done += 1
+        self.waited = 0 if told["loss"] < self.best else self.waited + 1
+        if told["loss"] < self.best:
+            self.best, self.best_weights = told["loss"], copy.deepcopy(self.average.state_dict())
+        return told
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "best_weights": self.best_weights,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": torch.get_rng_state(),
+            "counts": (self.done, self.waited, self.steps, self.best),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Puts back what `state` told."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.best_weights = state["best_weights"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["generator"])
+        self.done, self.waited, self.steps, self.best = state["counts"]
+
+    def _weigh_negatives(self) -> None:
+        """Above `FULL_LIMIT` intents: how likely each is drawn as a negative, by what the average lately ranked high."""
+        if self.examples.feedback.eligible.shape[1] <= FULL_LIMIT:
+            return
+        logits = scores(self.average, self.examples, self.validation[:FULL_LIMIT])
+        eligible = self.examples.feedback.eligible[self.validation[:FULL_LIMIT]]
+        hardness = torch.softmax(logits.masked_fill(~eligible, -1e9), -1).mean(0)
+        self.negatives = Negatives.of(self.examples.feedback.take(self.train), hardness)
+
+    def _step(self, index: Tensor, idle_weight: float, chance: torch.Generator) -> None:
+        self.model.train()
+        feedback, intents, columns = self.examples.feedback.take(index), self.examples.intents, slice(None)
+        if self.negatives is not None:
+            columns, feedback = self.negatives.sampled(feedback, chance)
+            intents = tuple(part[columns] for part in intents)
+        mine = self.together.share(torch.arange(len(index)))
+        self.optimizer.zero_grad(set_to_none=True)
+        self._loss(index[mine], feedback.take(mine), intents, columns, idle_weight).backward()
+        self.together.add_gradients(self.model)
+        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_CLIP)
+        self.optimizer.step()
+        self.steps += 1
+        self._follow()
+
+    def _loss(
+        self, index: Tensor, feedback: Feedback, intents: Intents, columns: Tensor | slice, idle_weight: float
+    ) -> Tensor:
+        """Equation (8) of this process's share of a batch."""
+        features, total = self.examples.features.take(index), self.together.total
+        logits = self.model(features, intents)
+        loss = ranking_loss(logits, feedback, self.model.position_bias, idle_weight, total)
+        if self.examples.teacher is not None and self.schedule.anchor:
+            teacher = self.examples.teacher[index][:, columns]
+            loss = loss + self.schedule.anchor * anchor_loss(logits, teacher, feedback.eligible, total)
+        if self.schedule.ema_anchor:
+            with torch.no_grad():
+                average = self.average(features, intents)
+            loss = loss + self.schedule.ema_anchor * anchor_loss(logits, average, feedback.eligible, total)
+        return loss
+
+    def _follow(self) -> None:
+        """The moving average of the weights; its decay grows from 2 / 11, so that it forgets where it began."""
+        decay = min(self.schedule.ema, (1 + self.steps) / (10 + self.steps))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+
+
+def scores(model: Scorer, examples: Examples, index: Tensor) -> Tensor:
+    """Logits f32[len(index), N] without dropout, in bounded memory."""
     model.eval()
     with torch.no_grad():
-        reprs = model.tower(*examples.intents)
-        chunks = torch.split(index, 256)
-        logits = torch.cat([model.head(*examples.features.take(chunk).tensors(), *reprs) for chunk in chunks])
+        chunks = [model(examples.features.take(chunk), examples.intents) for chunk in torch.split(index, 256)]
+    return torch.cat(chunks)
+
+
+def evaluate(model: Scorer, examples: Examples, index: Tensor) -> dict[str, float]:
+    """Losses (6), (7) and (8) and recall@3 of the requests at `index`, without dropout."""
+    logits = scores(model, examples, index)
     feedback, bias = examples.feedback.take(index), model.position_bias.detach()
     return {
         "loss": float(ranking_loss(logits, feedback, bias)),
@@ -118,29 +255,16 @@ def recall(logits: Tensor, feedback: Feedback, k: int) -> float:
     return float((hit * clicks).sum() / clicks.sum().clamp(min=1.0))
 
 
-def _draw(feedback: Feedback, train: Tensor, idle_per_click: float) -> tuple[Tensor, float]:
-    """One epoch's requests in random order, and how many idle ones each idle one of them stands for."""
-    has_click = feedback.clicks[train].amax(1) > 0
+def _draw(feedback: Feedback, train: Tensor, idle_per_click: float, chance: torch.Generator) -> tuple[Tensor, float]:
+    """One epoch's requests in random order, and how many idle ones each idle one of them stands for.
+
+    `chance` draws apart from the dropout, so that all processes of a run draw alike.
+    """
+    has_click = feedback.clicks[train].amax(1).cpu() > 0
     clicked, idle = train[has_click], train[~has_click]
     wanted = min(len(idle), max(64, round(idle_per_click * len(clicked))))
-    chosen = torch.cat([clicked, idle[torch.randperm(len(idle))[:wanted]]])
-    return chosen[torch.randperm(len(chosen))], len(idle) / max(wanted, 1)
-
-
-def _step(
-    model: QERec, examples: Examples, index: Tensor, optimizer: torch.optim.Optimizer, weights: tuple[float, float]
-) -> None:
-    model.train()
-    idle_weight, anchor = weights
-    feedback = examples.feedback.take(index)
-    logits = model(examples.features.take(index), examples.intents)
-    loss = ranking_loss(logits, feedback, model.position_bias, idle_weight)
-    if examples.teacher is not None and anchor:
-        loss = loss + anchor * anchor_loss(logits, examples.teacher[index], feedback.eligible)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
-    optimizer.step()
+    chosen = torch.cat([clicked, idle[torch.randperm(len(idle), generator=chance)[:wanted]]])
+    return chosen[torch.randperm(len(chosen), generator=chance)], len(idle) / max(wanted, 1)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ from training.losses import (
     UNEXPOSED_LOG_WEIGHT,
     Feedback,
     click_loss,
-    examination,
     inverse_propensity,
     list_loss,
     ranking_loss,
@@ -70,31 +69,6 @@ def test_a_sample_of_idle_requests_stands_for_all_of_them():
     logits[2] = logits[1]
     bias = torch.zeros(4)
     torch.testing.assert_close(click_loss(logits[:2], sample, bias, 2.0), click_loss(logits, everyone, bias))
-
-
-def test_examination_is_recovered_from_random_slates():
-    rng = np.random.default_rng(0)
-    truth = np.array([1.0, 0.6, 0.3])
-    clicks = (rng.random((20_000, 3)) < 0.3 * truth).astype(np.float32)
-    positions = np.tile(np.arange(1, 4), (20_000, 1))
-    theta = examination(positions, clicks, np.full(clicks.shape, 0.1, np.float32))
-    np.testing.assert_allclose(theta[1:], truth, atol=0.03)
-
-
-def test_inverse_propensity_corrects_a_policy_that_puts_good_items_first():
-    rng = np.random.default_rng(0)
-    good_first = rng.random(40_000) < 0.9
-    relevance = np.where(np.stack([good_first, ~good_first], 1), 0.6, 0.2)
-    clicks = (rng.random((40_000, 2)) < relevance * np.array([1.0, 0.5])).astype(np.float32)
-    propensity = np.where(good_first, 0.9, 0.1).astype(np.float32)[:, None].repeat(2, 1)
-    positions = np.tile(np.arange(1, 3), (40_000, 1))
-    assert abs(examination(positions, clicks, propensity)[2] - 0.5) < 0.05
-    assert examination(positions, clicks, np.ones_like(propensity))[2] < 0.35
-
-
-def test_without_clicks_every_position_is_examined_alike():
-    theta = examination(np.array([[1, 2]]), np.zeros((1, 2), np.float32), np.ones((1, 2), np.float32))
-    assert theta[2] > 0.9
 
 
 def test_clicks_weighted_by_inverse_propensity_count_alike_whatever_the_policy_favours():

@@ -1,6 +1,9 @@
 import torch
 
-from training.qerec import Features, Meeting, QERecShape, create, unit
+from training.meeting import Meeting
+from training.qerec import create, unit
+from training.qerec_shape import QERecShape
+from training.scoring import Features
 
 SHAPE = QERecShape(
     numeric=5,

@@ -1,20 +1,26 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.training import checkerboard
 from training import cycle
 from training.checkpoint import Checkpoint, shape_for
+from training.losses import ranking_loss
+from training.negatives import FULL_LIMIT
 from training.qerec import create
-from training.trainer import Schedule, evaluate, fit
+from training.resumption import Resumption, ResumptionMismatch
+from training.trainer import Examples, Schedule, evaluate, fit
 
 QUICK = Schedule(epochs=2)
 
 
-def problem(requests=64, seed=0):
+def problem(requests=64, seed=0, **sizes):
     dataset, query, need = checkerboard.dataset(requests)
     vectors = checkerboard.vectors()
     families = tuple(checkerboard.FAMILIES.values())
-    model = create(shape_for(6, 2, vectors.text.shape[1], vectors.state.shape[1]), seed)
+    shape = replace(shape_for(6, 2, vectors.text.shape[1], vectors.state.shape[1]), **sizes)
+    model = create(shape, seed)
     checkpoint = Checkpoint(model, checkerboard.INTENTS, families)
     return model, cycle.examples(checkpoint, dataset, (vectors.text, vectors.state), query, need >= 0)
 
@@ -56,3 +62,85 @@ def test_the_callers_threads_and_generator_are_left_alone():
     torch.manual_seed(5)
     fit(model, examples, QUICK, seed=0)
     assert (torch.get_num_threads(), float(torch.rand(1))) == (threads, float(expected))
+
+
+class Stopped(Exception):
+    """What a machine that goes down raises."""
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_stopped_fit_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, after):
+    schedule, resumption = Schedule(epochs=4), Resumption(tmp_path / "fit.pt", {"log[0]": "0:64"})
+    whole, examples = problem()
+    told = fit(whole, examples, schedule, seed=3)
+
+    def stop(epoch, _told):
+        if epoch == after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(problem()[0], examples, schedule, seed=3, watch=stop, resumption=resumption)
+    resumed, heard = problem()[0], []
+    again = fit(resumed, examples, schedule, seed=3, watch=lambda epoch, _: heard.append(epoch), resumption=resumption)
+    assert heard[0] == after + 1
+    assert again == told
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(resumed.parameters(), whole.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("other", [{"seed": 4}, {"offsets": {"log[0]": "0:65"}}])
+def test_a_fit_never_goes_on_with_another_seed_or_log(tmp_path, other):
+    model, examples = problem()
+    fit(model, examples, Schedule(epochs=1), seed=3, resumption=Resumption(tmp_path / "fit.pt", {"log[0]": "0:64"}))
+    offsets = other.get("offsets", {"log[0]": "0:64"})
+    with pytest.raises(ResumptionMismatch, match="remove the file to begin anew"):
+        fit(
+            model,
+            examples,
+            Schedule(epochs=1),
+            other.get("seed", 3),
+            resumption=Resumption(tmp_path / "fit.pt", offsets),
+        )
+
+
+def test_the_gradient_of_the_whole_loss_is_that_of_finite_differences():
+    model, examples = problem(16, dropout=0.0, query_null_share=0.0, id_drop_share=0.0)
+    model = model.double().train()
+    features = type(examples.features)(
+        *(part.double() if part.is_floating_point() else part for part in examples.features.tensors())
+    )
+    intents = tuple(part.double() if part.is_floating_point() else part for part in examples.intents)
+    parts = (examples.feedback.clicks.double(), examples.feedback.weights.double())
+    feedback = replace(examples.feedback, clicks=parts[0], weights=parts[1])
+
+    def loss():
+        return ranking_loss(model(features, intents), feedback, model.position_bias, 2.0)
+
+    loss().backward()
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in model.named_parameters():
+        place = int(torch.randint(weight.numel(), (1,), generator=generator))
+        flat, step = weight.detach().view(-1), 1e-6
+        before = float(flat[place])
+        flat[place] = before + step
+        above = float(loss().detach())
+        flat[place] = before - step
+        below = float(loss().detach())
+        flat[place] = before
+        slope = (above - below) / (2 * step)
+        assert float(weight.grad.view(-1)[place]) == pytest.approx(slope, abs=1e-5, rel=1e-4), name
+
+
+def test_a_knowledge_base_above_the_limit_is_trained_with_sampled_negatives():
+    model, small = problem(300, intents=FULL_LIMIT + 6)
+    vectors, generator = small.intents, torch.Generator().manual_seed(0)
+    others = FULL_LIMIT
+    intents = (
+        torch.arange(1, others + 7),
+        torch.cat([vectors[1], torch.randn(others, vectors[1].shape[1], generator=generator)]),
+        torch.cat([vectors[2], torch.randn(others, vectors[2].shape[1], generator=generator)]),
+        torch.zeros(others + 6, dtype=torch.int64),
+    )
+    eligible = torch.ones(len(small), others + 6, dtype=torch.bool)
+    examples = Examples(small.features, replace(small.feedback, eligible=eligible), intents)
+    told = fit(model, examples, Schedule(epochs=6, patience=6), seed=0)
+    assert told["validation_recall_at_3"] > 0.5
