@@ -82,6 +82,11 @@ def ensure_reasoner(cache: Path, progress: Progress = _silent) -> Path:
     return target
 
 
+def chosen_reasoner(cache: Path, folder: Path | None, progress: Progress = _silent) -> Path:
+    """The model folder that the settings name, or the default reasoner's, made if absent."""
+    return folder or ensure_reasoner(cache, progress)
+
+
 def ensure_text_encoder(cache: Path, progress: Progress = _silent) -> Path:
     """The folder of the text encoder (safetensors, tokenizer) under `cache`, made at the first call.
 

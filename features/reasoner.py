@@ -1,33 +1,49 @@
 """The frozen models at work: prompts -> last-token states of the LLM, and intent texts -> vectors of the text encoder.
 
-torch and transformers are imported when a model is loaded, so that whoever only needs the names pays nothing.
+A backend, and with it torch, transformers or ONNX Runtime, is loaded when a model is opened, so that whoever only
+needs the names pays nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
+import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.prompt import FORM, SLOT
+from features.greedy_query import ASK
+from features.packed_reasoner import Forward, PackedReasoner
+from features.parity_record import require
+from features.prompt_tokens import MAX_TOKENS, opened_tokenizer
+from features.reasoner_identity import REFERENCE, reasoner_identity, text_identity
+from features.reasoner_settings import Device, Dtype, Mode, ReasonerSettings
 
 if TYPE_CHECKING:
     import torch
-    from tokenizers import Tokenizer
 
 F32 = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
-MAX_TOKENS = 256
-"""A longer prompt loses its beginning: the slot stands at the end."""
-
 CPU_BATCH, GPU_BATCH = 8, 128
 """On a CPU, batches over eight gain nothing."""
+
+_BACKENDS = {"torch": "features.reasoner_torch", "onnx": "features.reasoner_onnx"}
+_DTYPES: Mapping[tuple[str, str], tuple[Dtype, ...]] = {
+    ("torch", "cpu"): ("fp32", "bf16"),
+    ("torch", "cuda"): ("bf16", "fp32"),
+    ("onnx", "cpu"): ("fp32", "int8"),
+    ("onnx", "cuda"): ("fp32",),
+}
+"""What a backend can calculate in, its default first."""
+
+
+class NoSuchBackend(RuntimeError):
+    """Settings that no backend here can keep: nothing falls back by itself."""
 
 
 class Encoder(Protocol):
@@ -41,130 +57,148 @@ class Encoder(Protocol):
         ...
 
 
-class Reasoner:
-    """A causal LLM folder as an encoder: h = H[b, max{j: mask_bj = 1}] (algorithm.md eq 1), bf16, mean not subtracted.
+class Reasoner(Encoder, Protocol):
+    """A causal LLM folder as an encoder: h = H[b, max{j: mask_bj = 1}] (algorithm.md eq 1), mean not subtracted.
 
-    `base_id` names everything that shapes a state: weights, tokenizer, slot, wording, pooling and dtype. One thread by
-    default: on a shared machine more of them only wait for each other.
+    `base_id` names everything that shapes a state: weights, tokenizer, wording and mode.
     """
 
-    def __init__(self, folder: Path, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 1) -> None:
-        torch = _torch(threads)
-        from transformers import AutoModel  # noqa: PLC0415
+    @property
+    def provider(self) -> str:
+        """What really runs the model: runtime, dtype and device, e.g. "torch fp32 cpu"."""
+        ...
 
-        self.device = _device(torch, device)
-        self._model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa")
-        self._model = self._model.to(self.device).eval()
-        self._tokenizer = _tokenizer(folder)
-        self.width: int = self._model.config.hidden_size
-        self.base_id = reasoner_id(folder)
+    def explain(self, texts: Sequence[str]) -> list[str]:
+        """The query that mode G generates for each prompt. RuntimeError in mode P."""
+        ...
 
-    def embed(self, texts: Sequence[str], progress: Progress | None = None) -> F32:
-        """Prompts -> last-token states f32[B, H], in the order given; long prompts keep their end."""
-        tokens = [encoding.ids[-MAX_TOKENS:] for encoding in self._tokenizer.encode_batch(list(texts))]
-        return _in_batches(tokens, self._states, self.width, self.device, progress)
 
-    def _states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        # Padding stands at the right and attention is causal: no state before it can see it, so no mask is needed.
-        hidden: torch.Tensor = self._model(input_ids=ids, use_cache=False).last_hidden_state
-        last = mask.sum(dim=1) - 1
-        return hidden[range(len(ids)), last]
+def open_reasoner(folder: Path, settings: ReasonerSettings | None = None) -> Reasoner:
+    """The reasoner of a model folder; any causal language model in Hugging Face's layout.
+
+    Raises `NoSuchBackend` for what this machine cannot give, `NoParity` for another backend than the reference
+    without a parity record, `NotAModel` for a folder that lacks a part.
+    """
+    settings = settings or ReasonerSettings()
+    reasoner = opened_unproved(folder, settings)
+    if reasoner.provider != REFERENCE:
+        require(settings.cache, reasoner.base_id, reasoner.provider)
+    return reasoner
+
+
+def opened_unproved(folder: Path, settings: ReasonerSettings) -> PackedReasoner:
+    """As `open_reasoner`, without asking for a parity record: for whoever measures one."""
+    device = _device(settings)
+    mode = _mode(settings, device)
+    dtype = _dtype(settings, device)
+    if settings.backend == "onnx" and mode == "G":
+        raise NoSuchBackend(
+            "the onnx backend was asked for mode G and has mode P: set RGALIGN_REASONER_BACKEND=torch, or "
+            "RGALIGN_REASONER_MODE=P"
+        )
+    forward = _backend(settings).open_forward(folder, settings, device, dtype, mode)
+    return PackedReasoner(cast("Forward", forward), folder, reasoner_identity(folder, mode, ASK), mode)
+
+
+def reasoner_id(folder: Path, settings: ReasonerSettings | None = None) -> str:
+    """The `base_id` of the reasoner that the settings open on this folder, without loading it."""
+    settings = settings or ReasonerSettings()
+    mode = _mode(settings, _device(settings)) if settings.mode == "auto" else settings.mode
+    return reasoner_identity(folder, mode, ASK)
+
+
+def _backend(settings: ReasonerSettings) -> Any:
+    return import_module(_BACKENDS[settings.backend])
+
+
+def _device(settings: ReasonerSettings) -> Device:
+    if settings.device == "cpu":
+        return "cpu"
+    has_cuda = _has_driver() and _backend(settings).has_cuda()
+    if settings.device == "cuda" and not has_cuda:
+        raise NoSuchBackend(
+            f"the reasoner was asked to run on CUDA and {settings.backend} sees none: install a driver and the gpu "
+            "extra (`make install GPU=1`), or set RGALIGN_DEVICE to auto or cpu"
+        )
+    return "cuda" if has_cuda else "cpu"
+
+
+def _has_driver() -> bool:
+    """Whether NVIDIA's driver is there: asked first, for asking torch loads torch."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _mode(settings: ReasonerSettings, device: Device) -> Mode:
+    if settings.mode != "auto":
+        return settings.mode
+    return "G" if device == "cuda" and settings.backend == "torch" else "P"
+
+
+def _dtype(settings: ReasonerSettings, device: Device) -> Dtype:
+    possible = _DTYPES[settings.backend, device]
+    wanted = possible[0] if settings.dtype == "auto" else settings.dtype
+    if wanted not in possible:
+        raise NoSuchBackend(
+            f"{settings.backend} on {device} was asked for {wanted}, it has {' and '.join(possible)}: "
+            "set RGALIGN_REASONER_DTYPE to one of them, or to auto"
+        )
+    return wanted
 
 
 class TextEncoder:
     """A sentence encoder folder (MiniLM): the mean of its token states, normalised; in fp32."""
 
     def __init__(self, folder: Path, device: Literal["auto", "cpu", "cuda"] = "cpu", threads: int = 1) -> None:
-        torch = _torch(threads)
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        import torch  # noqa: PLC0415
         from transformers import AutoModel  # noqa: PLC0415
 
-        self.device = _device(torch, device)
+        torch.set_num_threads(threads)
+        self.device = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        if device == "cuda" != self.device:
+            raise NoSuchBackend("the text encoder was asked to run on CUDA and torch sees none: use auto or cpu")
         self._model = AutoModel.from_pretrained(folder, dtype=torch.float32).to(self.device).eval()
-        self._tokenizer = _tokenizer(folder)
+        self._tokenizer = opened_tokenizer(folder)
         self.width: int = self._model.config.hidden_size
         self.base_id = text_encoder_id(folder)
 
     def embed(self, texts: Sequence[str], progress: Progress | None = None) -> F32:
         """Texts -> unit vectors f32[B, 384], in the order given; a long text keeps its beginning."""
-        tokens = [encoding.ids[:MAX_TOKENS] for encoding in self._tokenizer.encode_batch(list(texts))]
-        return _in_batches(tokens, self._means, self.width, self.device, progress)
+        import torch  # noqa: PLC0415
 
-    def _means(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        hidden: torch.Tensor = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        tokens = [encoding.ids[:MAX_TOKENS] for encoding in self._tokenizer.encode_batch(list(texts))]
+        vectors = np.empty((len(tokens), self.width), dtype=np.float32)
+        done = 0
+        for rows in _by_length(tokens, CPU_BATCH if self.device == "cpu" else GPU_BATCH):
+            with torch.inference_mode():
+                vectors[rows] = self._means([tokens[row] for row in rows]).cpu().numpy()
+            done += len(rows)
+            if progress is not None:
+                progress("embed texts", done, len(tokens))
+        return vectors
+
+    def _means(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
+        import torch  # noqa: PLC0415
+
+        lengths = torch.tensor([len(row) for row in tokens])
+        ids = torch.zeros((len(tokens), int(lengths.max())), dtype=torch.long)
+        for place, row in enumerate(tokens):
+            ids[place, : len(row)] = torch.tensor(row)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(self.device)
+        hidden: torch.Tensor = self._model(input_ids=ids.to(self.device), attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).to(hidden.dtype)
         means: torch.Tensor = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
         unit: torch.Tensor = means / means.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return unit
 
 
-def reasoner_id(folder: Path) -> str:
-    """The `base_id` of a `Reasoner` on this folder, without loading it."""
-    return _identity(folder, "last token, bf16", FORM, SLOT)
-
-
 def text_encoder_id(folder: Path) -> str:
     """The `base_id` of a `TextEncoder` on this folder, without loading it."""
-    return _identity(folder, "mean of tokens, normalised, fp32")
-
-
-def _identity(folder: Path, *ways: str) -> str:
-    """The sha256 over a model folder's weights and tokenizer and the ways it is used."""
-    digest = hashlib.sha256()
-    for name in ("model.safetensors", "tokenizer.json"):
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    digest.update("\n".join(ways).encode())
-    return digest.hexdigest()
-
-
-def _torch(threads: int) -> Any:
-    """torch, told how many threads to use; the model hub is never asked."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(threads)
-    return torch
-
-
-def _device(torch: Any, asked: str) -> str:
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("the reasoner was asked to run on CUDA and torch sees none: set the device to auto or cpu")
-    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def _tokenizer(folder: Path) -> Tokenizer:
-    from tokenizers import Tokenizer  # noqa: PLC0415
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
-def _in_batches(
-    tokens: Sequence[Sequence[int]],
-    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    width: int,
-    device: str,
-    progress: Progress | None,
-) -> F32:
-    """Runs `forward` over batches of like length, right padded; rows come back in the order of `tokens`."""
-    import torch  # noqa: PLC0415
-
-    vectors = np.empty((len(tokens), width), dtype=np.float32)
-    done = 0
-    for rows in _by_length(tokens, CPU_BATCH if device == "cpu" else GPU_BATCH):
-        lengths = torch.tensor([len(tokens[row]) for row in rows])
-        ids = torch.zeros((len(rows), int(lengths.max())), dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, : len(tokens[row])] = torch.tensor(tokens[row])
-        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        with torch.inference_mode():
-            vectors[rows] = forward(ids.to(device), mask.to(device)).float().cpu().numpy()
-        done += len(rows)
-        if progress is not None:
-            progress("embed texts", done, len(tokens))
-    return vectors
+    return text_identity(folder, "mean of tokens, normalised, fp32")
 
 
 def _by_length(tokens: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:

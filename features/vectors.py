@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.knowledge import Intent, KnowledgeBase
-from features.models import Progress, ensure_reasoner, ensure_text_encoder
+from features.models import Progress, chosen_reasoner, ensure_text_encoder
 from features.prompt import intent_prompt
-from features.reasoner import Encoder, Reasoner, TextEncoder, reasoner_id, text_encoder_id
+from features.reasoner import Encoder, TextEncoder, open_reasoner, reasoner_id, text_encoder_id
+from features.reasoner_settings import ReasonerSettings
 
 F32 = NDArray[np.float32]
 
@@ -50,10 +51,11 @@ class Source:
 def sources(cache: Path, progress: Progress | None = None, threads: int = 1) -> tuple[Source, Source]:
     """The text encoder and the reasoner of this project, fetched into `cache` if absent."""
     report = progress or (lambda _what, _done, _total: None)
-    text, reasoner = ensure_text_encoder(cache, report), ensure_reasoner(cache, report)
+    settings = ReasonerSettings(threads=threads, cache=cache)
+    text, reasoner = ensure_text_encoder(cache, report), chosen_reasoner(cache, settings.folder, report)
     return (
         Source(text_encoder_id(text), lambda: TextEncoder(text, threads=threads)),
-        Source(reasoner_id(reasoner), lambda: Reasoner(reasoner, threads=threads)),
+        Source(reasoner_id(reasoner, settings), lambda: open_reasoner(reasoner, settings)),
     )
 
 

@@ -17,9 +17,10 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
-from features.models import ensure_reasoner, ensure_text_encoder
+from features.models import chosen_reasoner, ensure_text_encoder
 from features.querycache import QueryCache
-from features.reasoner import CPU_BATCH, GPU_BATCH, Encoder, Reasoner, TextEncoder, text_encoder_id
+from features.reasoner import CPU_BATCH, GPU_BATCH, Encoder, TextEncoder, open_reasoner, text_encoder_id
+from features.reasoner_settings import ReasonerSettings
 from features.redis_access import raise_if_refused
 from features.redis_client import open_redis
 from features.settings import Connections
@@ -59,7 +60,8 @@ Loader = Callable[[Connections, EmbedderSettings], tuple[Encoder, Source]]
 def load_models(connections: Connections, settings: EmbedderSettings) -> tuple[Encoder, Source]:
     """The project's own models, fetched if absent. Slow: call it in a thread."""
     text = ensure_text_encoder(connections.cache)
-    reasoner = Reasoner(ensure_reasoner(connections.cache), settings.device, settings.threads)
+    asked = ReasonerSettings(device=settings.device, threads=settings.threads, cache=connections.cache)
+    reasoner = open_reasoner(chosen_reasoner(connections.cache, asked.folder), asked)
     return reasoner, Source(text_encoder_id(text), lambda: TextEncoder(text, threads=settings.threads))
 
 

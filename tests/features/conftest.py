@@ -7,7 +7,8 @@ import pytest
 
 from features.definitions import apply
 from features.models import ensure_reasoner
-from features.reasoner import Reasoner
+from features.reasoner import open_reasoner
+from features.reasoner_settings import ReasonerSettings
 from features.settings import Connections
 from features.views import project
 
@@ -17,7 +18,7 @@ def reasoner():
     """The small language model on the CPU, from the shared cache."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Reasoner(ensure_reasoner(Connections().cache), device="cpu")
+        return open_reasoner(ensure_reasoner(Connections().cache), ReasonerSettings(device="cpu"))
 
 
 @pytest.fixture(scope="session")
