@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from features.views import Dtype, View
+from features.views import View
 from features.wire import (
     ENCODERS,
     LayoutError,
@@ -38,8 +38,6 @@ class RowPlan:
         self._fields = tuple(self.features.values())
         self._encoders = tuple(ENCODERS[dtype] for dtype in self._dtypes)
         self._blank = [part for field in self._fields for part in (field, b"")]
-        self.is_comparable = Dtype.VECTOR not in self._dtypes
-        """Whether two rows' values can be compared one by one at little cost."""
 
     @property
     def read_fields(self) -> tuple[bytes, ...]:
@@ -69,17 +67,6 @@ class RowPlan:
             raise
         return [self.time, encode_time(at_ms), *parts]
 
-    def encoded_part(self, values: Values, places: Collection[int], at_ms: int) -> list[bytes]:
-        """The same of the features at `places` alone."""
-        parts = [self.time, encode_time(at_ms)]
-        try:
-            for place in places:
-                parts += (self._fields[place], self._encoders[place](values[place]))
-        except (LayoutError, TypeError, ValueError, AttributeError, OverflowError, struct.error):
-            self._name_the_unfit(values, places)
-            raise
-        return parts
-
     def _name_the_unfit(self, values: Values, places: Iterable[int]) -> None:
         for place in places:
             try:
@@ -97,16 +84,3 @@ class RowPlan:
     def age_ms(self, time: bytes | None, now_ms: int) -> int | None:
         """How old a row of this time is; None when there is no row."""
         return None if time is None else max(now_ms - decode_time(time), 0)
-
-
-def changed(before: Values, after: Values) -> list[int]:
-    """The places where two rows of a view would not be stored as the same bytes, given that both fit it.
-
-    >>> changed((1, 0.0, "a", None), (1, -0.0, "b", None))
-    [1, 2]
-    """
-    return [
-        place
-        for place, (old, new) in enumerate(zip(before, after, strict=True))
-        if old is not new and (old != new or (not new and str(old) != str(new)))
-    ]

@@ -1,38 +1,25 @@
 """Online rows in Feast's own layout: guarded writes, and reads of all views of an entity in one round trip.
 
 A write is one single-key script. Its guard (epoch, offset) is kept per view in the same hash, so that a worker that
-lost its partition, or a batch projected twice, never puts an older row over a newer one. A row that this process
-wrote last is written again as its changes alone, on condition that the store still has exactly that row.
+lost its partition, or a batch projected twice, never puts an older row over a newer one.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, NamedTuple
 
-from redis.exceptions import NoScriptError
-
 from features.columns import Rows, Selection
-from features.last_written import LastWritten, Written
+from features.guarded_writes import accepted, evaluate, evaluate_rows
 from features.redis_client import Command, exchange
-from features.row_plan import RowPlan, Values, changed
-from features.row_scripts import CHANGES_SHA, FULL_SHA, OUTRUN, SCRIPTS, TAKEN, stamp
+from features.row_plan import RowPlan, Values
+from features.row_scripts import TAKEN, WHOLE_SHA, stamp
 from features.views import VIEWS, View
 from features.windows import DAY_MS
-from features.wire import encode_time
 
 ROW_TTL_MS = 90 * DAY_MS
 """How long an entity's rows stay in the store after its last write."""
-REMEMBERED_ROWS = 20_000
-"""Of so many rows the last written values are kept."""
-CHUNK_ROWS = 64
-"""So many rows are encoded at a time, about a millisecond's work."""
-CHUNKS_UNDER_WAY = 2
-"""So many chunks, and connections, may wait for the store's answer at a time."""
 
 
 class RowWrite(NamedTuple):
@@ -66,44 +53,23 @@ class OnlineRows:
         self._redis = redis
         self._ttl_ms = ttl_ms
         self._plans = {view.name: RowPlan(view, project) for view in views}
-        self._last = LastWritten(REMEMBERED_ROWS)
-        self._writer = int.from_bytes(os.urandom(4))
-        self._writes = count()
 
     async def write(self, view: str, key: str, values: Mapping[str, Any], at_ms: int, guard: tuple[int, int]) -> bool:
         """Writes one row; False when the store holds a row of a greater guard. See `write_many`."""
         return (await self.write_many([RowWrite(view, key, values, at_ms, guard)]))[0]
 
     async def write_many(self, rows: Sequence[RowWrite]) -> list[bool]:
-        """Writes rows, each by itself; says for each whether it took effect.
+        """Writes rows, each by itself and in the order given for one key; says for each whether it took effect.
 
-        It takes one round trip for `CHUNK_ROWS` rows, and a second one where only changes were sent and the store had
-        another row. Raises `LayoutError`: before anything is sent when a row lacks a feature or has an unknown one,
-        and for a value of another type when the chunks before it are written.
+        Raises `LayoutError`: before anything is sent when a row lacks a feature or has an unknown one, and for a value
+        of another type when the rows some way before it are written.
         """
-        number = next(self._writes) % 10**10
-        writes = [self._prepared(row, number) for row in rows]
-        may_compare = len({(row.view, row.key) for row in rows}) == len(rows)
-        ends = await (self._in_chunks(writes) if may_compare else self._evaluate([self._full(w) for w in writes]))
-        outrun = [place for place, end in enumerate(ends) if end == OUTRUN]
-        again = await self._evaluate([self._full(writes[place]) for place in outrun])
-        for place, end in zip(outrun, again, strict=True):
-            ends[place] = end
-        for write, end in zip(writes, ends, strict=True):
-            if end == TAKEN and write.plan.is_comparable:
-                row = write.row
-                self._last.keep(row.view, row.key, Written(write.stamp, row.guard, row.at_ms, write.values))
+        writes = [self._prepared(row) for row in rows]
+        if len({(row.view, row.key) for row in rows}) == len(rows):
+            ends = await evaluate_rows(self._redis, writes, self._command)
+        else:
+            ends = await evaluate(self._redis, [self._command(write) for write in writes])
         return [end == TAKEN for end in ends]
-
-    async def write_changed(self, rows: Sequence[RowWrite]) -> None:
-        """`write_many` for the one owner of rows under their epoch: those that stand as it wrote them are not sent."""
-        await self.write_many([row for row in rows if not self._stands(row)])
-
-    def _stands(self, row: RowWrite) -> bool:
-        last = self._last.peek(row.view, row.key)
-        if last is None or last.guard[0] != row.guard[0] or last.at_ms != row.at_ms:
-            return False
-        return not changed(last.values, self._plan(row.view).ordered(row.values))
 
     async def read(self, views: Sequence[str], keys: Sequence[str], now_ms: int) -> list[dict[str, ViewRow]]:
         """For each entity key its row of each view, in one round trip. All `views` must be of one entity.
@@ -143,68 +109,24 @@ class OnlineRows:
             raise ValueError(f"there is no view {name!r}; expected one of {sorted(self._plans)}")
         return self._plans[name]
 
-    def _prepared(self, row: RowWrite, number: int) -> _Write:
+    def _prepared(self, row: RowWrite) -> _Write:
         plan = self._plan(row.view)
-        values = plan.ordered(row.values)
-        last = self._last.take(row.view, row.key)
-        if last is not None and last.guard > row.guard:
-            last = None
-        return _Write(row, plan, plan.key(row.key), values, stamp(row.guard, self._writer, number), last)
+        return _Write(row, plan, plan.ordered(row.values), stamp(row.guard))
 
     def _command(self, write: _Write) -> Command:
-        return self._full(write) if write.last is None else self._changes(write, write.last)
-
-    def _full(self, write: _Write) -> Command:
-        parts = write.plan.encoded(write.values, write.row.at_ms)
-        return ("EVALSHA", FULL_SHA, 1, write.key, self._ttl_ms, write.plan.stamp, write.stamp, *parts)
-
-    def _changes(self, write: _Write, last: Written) -> Command:
-        plan = write.plan
-        parts = plan.encoded_part(write.values, changed(last.values, write.values), write.row.at_ms)
-        head = ("EVALSHA", CHANGES_SHA, 1, write.key, self._ttl_ms, last.stamp, encode_time(last.at_ms))
-        return (*head, plan.stamp, write.stamp, *parts)
-
-    async def _in_chunks(self, writes: Sequence[_Write]) -> list[Any]:
-        """The answers to all `writes`; while the store works on a chunk the next is encoded, and the loop may turn."""
-        under_way: list[asyncio.Task[list[Any]]] = []
-        try:
-            for start in range(0, len(writes), CHUNK_ROWS):
-                commands = [self._command(write) for write in writes[start : start + CHUNK_ROWS]]
-                if len(under_way) >= CHUNKS_UNDER_WAY:
-                    await under_way[-CHUNKS_UNDER_WAY]
-                under_way.append(asyncio.create_task(self._evaluate(commands)))
-                await asyncio.sleep(0)
-            return [end for task in under_way for end in await task]
-        finally:
-            await asyncio.gather(*under_way, return_exceptions=True)
-
-    async def _evaluate(self, commands: Sequence[Command]) -> list[Any]:
-        ends = await exchange(self._redis, commands)
-        unknown = next((place for place, end in enumerate(ends) if isinstance(end, NoScriptError)), None)
-        if unknown is not None:  # a server forgets its scripts at a restart; from there on again, to keep the order
-            for script in SCRIPTS:
-                await self._redis.script_load(script)
-            ends[unknown:] = await exchange(self._redis, commands[unknown:])
-        return _accepted(ends)
+        row, plan = write.row, write.plan
+        parts = plan.encoded(write.values, row.at_ms)
+        return ("EVALSHA", WHOLE_SHA, 1, plan.key(row.key), self._ttl_ms, plan.stamp, write.stamp, *parts)
 
     async def _replies(self, commands: Sequence[Command]) -> list[Any]:
-        return _accepted(await exchange(self._redis, commands))
+        return accepted(await exchange(self._redis, commands))
 
 
 class _Write(NamedTuple):
     row: RowWrite
     plan: RowPlan
-    key: bytes
     values: Values
     stamp: bytes
-    last: Written | None
-
-
-def _accepted(ends: list[Any]) -> list[Any]:
-    for end in ends:
-        if isinstance(end, Exception):
-            raise end
-    return ends
 
 
 def _view_rows(plans: Sequence[RowPlan], raw: Sequence[bytes | None], now_ms: int) -> dict[str, ViewRow]:

@@ -26,6 +26,7 @@ _float = struct.Struct("<f")
 _tagged_float = struct.Struct("<Bf")
 _length = struct.Struct("<I")
 _SMALL = [bytes([number]) for number in range(0x80)]
+_LOW_14 = [bytes((number & 0x7F | 0x80, number >> 7 | 0x80)) for number in range(1 << 14)]
 _SMALL_INT64 = [_TAG_INT64 + number for number in _SMALL]
 
 Encoder = Callable[[Any], bytes]
@@ -79,17 +80,17 @@ def varint(number: int) -> bytes:
     """
     if 0 <= number < 0x80:
         return _SMALL[number]
-    if 1 << 35 <= number < 1 << 42:  # a moment in ms between 1971 and 2109, in one go
-        return bytes(
-            (
-                number & 0x7F | 0x80,
-                number >> 7 & 0x7F | 0x80,
-                number >> 14 & 0x7F | 0x80,
-                number >> 21 & 0x7F | 0x80,
-                number >> 28 & 0x7F | 0x80,
-                number >> 35,
-            )
-        )
+    if 1 << 35 <= number < 1 << 42:  # a moment in ms between 1971 and 2109: its 16 seconds are shared by many
+        return _LOW_14[number & 0x3FFF] + _high(number >> 14)
+    return _varint(number)
+
+
+@lru_cache(4096)
+def _high(number: int) -> bytes:
+    return _varint(number)
+
+
+def _varint(number: int) -> bytes:
     number &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while number > 0x7F:
@@ -114,12 +115,15 @@ def read_varint(raw: bytes, start: int) -> tuple[int, int]:
     raise LayoutError(f"{raw[:20].hex()} has no whole varint at byte {start}: not written by Feast or by us")
 
 
-@lru_cache(4096)
 def encode_time(at_ms: int) -> bytes:
     """A protobuf Timestamp."""
     seconds, ms = divmod(at_ms, 1000)
-    out = b"\x08" + varint(seconds) if seconds else b""
-    return out + b"\x10" + varint(ms * 1_000_000) if ms else out
+    return _seconds(seconds) + _NANOS[ms]
+
+
+@lru_cache(4096)
+def _seconds(number: int) -> bytes:
+    return b"\x08" + _varint(number) if number else b""
 
 
 @lru_cache(4096)
@@ -188,6 +192,8 @@ def _encode_vector(value: Any) -> bytes:
         raise LayoutError(f"a vector of shape {vector.shape} cannot be kept: expected one axis of finite numbers")
     return vector_head(len(vector)) + vector.tobytes()
 
+
+_NANOS = [b"", *(b"\x10" + _varint(ms * 1_000_000) for ms in range(1, 1000))]
 
 ENCODERS: dict[Dtype, Encoder] = {
     Dtype.FLOAT32: _encode_float32,

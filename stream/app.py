@@ -19,6 +19,7 @@ from features.ledger import Ledger
 from features.querycache import QueryCache
 from features.redis_client import open_redis
 from features.settings import Connections
+from features.shopper_rows import ShopperRows
 from features.store import OnlineRows
 from features.views import project
 from stream import topics, tracing
@@ -108,7 +109,8 @@ class Worker:
     def _event_line(self) -> EventLine:
         rows = OnlineRows(self.redis, project(self._connections.prefix))
         ledger, users = self._ledger(topics.EVENTS), UserCache()
-        self.projection = Projection(rows, ledger, users, self._patiently)
+        shoppers = ShopperRows(self.redis, project(self._connections.prefix))
+        self.projection = Projection(shoppers, ledger, users, self._patiently)
         return EventLine(
             ledger=ledger,
             feedback=self._ledger(topics.OUTCOMES),

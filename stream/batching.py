@@ -1,6 +1,6 @@
 """Micro-batches below Faust's stream iterator: an agent receives the records of one partition as one `Batch`.
 
-Faust keeps its life cycle, assignment, flow control, commits and timers; this seam changes four things about the
+Faust keeps its life cycle, assignment, flow control, commits and timers; this seam changes five things about the
 topics that have an `Owner` (all other topics stay as Faust has them), pinned to faust-streaming 0.15.3:
 
 1. `getmany` yields one message per partition and chunk instead of one per record. A chunk is what lies at hand, so
@@ -12,10 +12,13 @@ topics that have an `Owner` (all other topics stay as Faust has them), pinned to
 4. The chunks of a claim are gapless: `Batch.start` is the end of the one before, or what the claim asked for. A hole
    in the log (retention, transactions) is believed only when it is seen twice; a hole that a race in the fetcher made
    is fetched again.
+5. Nothing waits for what is not there: neither for a second because all agents had too much to do, nor for records of
+   empty partitions while others have some.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
@@ -23,7 +26,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import faust
 import structlog
 from faust.transport.consumer import ensure_TP
-from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
 log = structlog.get_logger(__name__)
@@ -33,6 +36,13 @@ MAX_RECORDS = 2000
 
 MAX_BYTES = 1024 * 1024
 """The most value bytes in one batch of more than one record."""
+
+
+FETCH_WAIT_MS = 50
+"""How long a fetch waits at the broker for records. The client has one fetch under way a broker: one of empty
+partitions alone, sent while the others' records lie at hand, holds up the next of those, for 1.5 s as Faust sets it."""
+HELD_UP_S = 0.01
+"""How soon to look again whether partitions whose agent had too much to do are to be fetched again."""
 
 
 class Record(NamedTuple):
@@ -81,6 +91,15 @@ class Owner(Protocol):
         ...
 
 
+class BatchConsumerThread(AIOKafkaConsumerThread):
+    """Faust's thread of the client, with a client that does not wait long for empty partitions."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        client = super()._create_worker_consumer(transport)
+        client._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust gives no setting for it
+        return client
+
+
 class LogShorterThanLedger(RuntimeError):
     """A partition ends before the offset that its ledger says was applied: the topic was created anew."""
 
@@ -96,6 +115,9 @@ class BatchConsumer(Consumer):
         self._asked: dict[TP, int] = {}
         self._doubted: dict[TP, tuple[int, int]] = {}
         self._done: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @property
     def claimed(self) -> frozenset[TP]:
@@ -153,6 +175,11 @@ class BatchConsumer(Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
         """Fetches what lies at hand and yields it as one message a chunk, partition by partition."""
+        if self._buffered_partitions:  # Faust would sleep for a second, or wait for the others alone
+            timeout = HELD_UP_S
+            if not self._get_active_partitions():
+                await asyncio.sleep(timeout)
+                return
         records, active = await self._wait_next_records(timeout)
         if not records or self.should_stop:
             return

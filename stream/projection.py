@@ -1,34 +1,35 @@
 """Users' states as Feast's online rows: a projection of the ledger, off the path of events and decisions.
 
-A committed batch only notes its users. One task writes their rows as they stand by then, so a user with many events
-costs one row; it rests after each round in proportion to what the round took, so rows follow within `REST_S` when
-there is little to do and fall behind, never in the way, when there is much. The ledger's dirty set remembers who was
-noted: what a crash leaves behind is projected after the next claim.
+A committed batch only notes its users. A round writes the rows of everybody noted when it begins, as they stand by
+then, so a user with many events costs one row. It is followed by a rest in proportion to what it took: rows follow
+within `REST_S` when there is little to do, and within about `REST_MAX_S` of a backlog of events, of which they then
+take a small share. The ledger's dirty set remembers who was noted: what a crash leaves behind is projected after the
+next claim.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
 
 from features.ledger import NOTHING_APPLIED, Claim, Fenced, Ledger
+from features.shopper_rows import ShopperRows
 from features.state import UserState
-from features.store import OnlineRows, RowWrite
-from features.views import ORDER_STATE, USER_ACTIVITY, activity_values, order_values
 from stream.telemetry import UNPROJECTED_USERS, observe_freshness
 from stream.tracing import stage
 from stream.user_cache import UserCache
 
-ROUND_USERS = 250
-"""The most users projected in one go, so that a round does not hold up the event loop for long."""
+SLICE_USERS = 256
+"""The states of so many users are read at a time, so that the event loop is not held up for long."""
 REST_S = 0.02
-REST_SHARE = 2.0
-"""A round is followed by a rest of at least this multiple of its own time."""
+REST_SHARE = 10.0
+"""A round is followed by a rest of this multiple of its own time, within `REST_S` and `REST_MAX_S`."""
 REST_MAX_S = 1.0
 """The longest rest: a round may have waited a minute for the store, and then rows are urgent."""
 MAX_PENDING = 50_000
@@ -52,7 +53,7 @@ class _Pending:
 class Projection:
     """Writes the rows of noted users and takes them off the ledger's dirty set. `patiently` retries a passing fault."""
 
-    def __init__(self, rows: OnlineRows, ledger: Ledger, cache: UserCache, patiently: Patiently) -> None:
+    def __init__(self, rows: ShopperRows, ledger: Ledger, cache: UserCache, patiently: Patiently) -> None:
         self._rows = rows
         self._ledger = ledger
         self._cache = cache
@@ -61,6 +62,7 @@ class Projection:
         self._noted = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self._crowded = asyncio.Event()
         self._busy = asyncio.Lock()
 
     def __len__(self) -> int:
@@ -90,6 +92,7 @@ class Projection:
         self._noted.set()
         if self._told() > MAX_PENDING:
             self._has_room.clear()
+            self._crowded.set()
 
     async def run(self) -> None:
         """Projects until cancelled. Raises when the store fails for longer than patience allows."""
@@ -97,7 +100,8 @@ class Projection:
             await self._noted.wait()
             began_s = time.monotonic()
             await self.round()
-            await asyncio.sleep(rest_s(time.monotonic() - began_s))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._crowded.wait(), rest_s(time.monotonic() - began_s))
 
     async def flush(self) -> None:
         """Projects everybody who is noted now."""
@@ -105,13 +109,14 @@ class Projection:
             await self.round()
 
     async def round(self) -> None:
-        """Projects up to `ROUND_USERS` users of each partition."""
+        """Projects everybody noted by now, all partitions at once."""
         async with self._busy:
-            for partition in list(self._pending):
-                with stage("project"):
-                    await self._patiently(partial(self._project, partition), "projecting online rows")
+            with stage("project"):
+                due = {partition: len(pending.users) for partition, pending in self._pending.items()}
+                await asyncio.gather(*(self._project(partition, users) for partition, users in due.items() if users))
         waiting = self._told()
         if waiting <= MAX_PENDING:
+            self._crowded.clear()
             self._has_room.set()
         if not waiting:
             self._noted.clear()
@@ -121,18 +126,22 @@ class Projection:
         UNPROJECTED_USERS.set(waiting)
         return waiting
 
-    async def _project(self, partition: int) -> None:
+    async def _project(self, partition: int, due: int) -> None:
+        """Projects the `due` users of a partition who were noted first."""
+        for size in _slices(due):
+            await self._patiently(partial(self._write, partition, size), "projecting online rows")
+
+    async def _write(self, partition: int, size: int) -> None:
         pending = self._pending[partition]
         guard = (pending.epoch, pending.applied)  # read before the states: what is written is at least as new
         # Taken off before the states are read: who is touched meanwhile is noted again, and projected once more.
-        received = {user: pending.users.pop(user) for user in list(islice(pending.users, ROUND_USERS))}
+        received = {user: pending.users.pop(user) for user in list(islice(pending.users, size))}
         if not received:
             return
         try:
             states = await self._states(partition, list(received))
-            await self._rows.write_many(
-                [row for user, state in states.items() for row in row_writes(user, state, guard)]
-            )
+            moments = [state.last_ms for state in states.values()]
+            await self._rows.write(states, guard)
             await self._ledger.clean(partition, states, through=guard[1])
         except Fenced:
             pending.users.clear()
@@ -141,7 +150,7 @@ class Projection:
             raise
         now_ms = time.time_ns() // 1_000_000
         observe_freshness("broker", "row", list(received.values()), now_ms)
-        observe_freshness("event", "row", [state.last_ms for state in states.values()], now_ms)
+        observe_freshness("event", "row", moments, now_ms)
 
     async def _states(self, partition: int, users: Sequence[str]) -> dict[str, UserState]:
         """States as of the last commit or later: from the cache, or from the ledger for users whom a batch has now."""
@@ -154,18 +163,16 @@ class Projection:
         return states
 
 
+def _slices(due: int) -> Iterator[int]:
+    while due > 0:
+        yield min(due, SLICE_USERS)
+        due -= SLICE_USERS
+
+
 def rest_s(took_s: float) -> float:
     """How long to rest after a round.
 
-    >>> rest_s(0.001), rest_s(0.1), rest_s(36.0)
-    (0.02, 0.2, 1.0)
+    >>> rest_s(0.001), rest_s(0.05), rest_s(36.0)
+    (0.02, 0.5, 1.0)
     """
     return min(max(REST_S, REST_SHARE * took_s), REST_MAX_S)
-
-
-def row_writes(user: str, state: UserState, guard: tuple[int, int]) -> list[RowWrite]:
-    """A user's rows: what they did, as of the newest event; their newest order, as of its last change, if any."""
-    writes = [RowWrite(USER_ACTIVITY.name, user, activity_values(state), state.last_ms, guard)]
-    if (newest := state.newest_order()) is not None:
-        writes.append(RowWrite(ORDER_STATE.name, user, order_values(state), newest[1].at_ms, guard))
-    return writes

@@ -1,7 +1,8 @@
 """Rows written and read beside Feast's own ways and a raw client, on the same Valkey, one call of each in turn.
 
 Twenty features a row, half of them float32, all changed by every write. Feast's calls are timed with the conversion
-it needs (a frame for `push`, protos for `online_write_batch`), ours with its encoding and its guard.
+it needs (a frame for `push`, protos for `online_write_batch`), ours with its encoding and its guard. Each way has users
+of its own: who comes after another would write over that one's rows.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ import pandas as pd
 from features import definitions
 from features.redis_client import exchange, open_redis
 from features.settings import Connections
+from features.shopper_rows import ShopperRows
 from features.store import OnlineRows, RowWrite
 from features.views import INTENT_PACKED, INTENT_STATS, ORDER_STATE, USER_ACTIVITY, Dtype, View, intent_values
 from features.windows import DAY_MS
 from features.wire import decode_value
-from stream.projection import row_writes
 from tests.benchmarks.populating import known_user
 from tests.benchmarks.ratios import Ratio, ratio
 
@@ -84,6 +85,7 @@ def reads(connections: Connections, calls: int, seed: int, advance: Advance) -> 
         redis = runner.run(_opened(connections))
         rows = OnlineRows(redis, PROJECT)
         intents, now_ms = [f"demo:intent-{number}" for number in range(INTENTS)], time.time_ns() // 1_000_000
+        runner.run(ShopperRows(redis, PROJECT).write({"demo:u1": known_user(50, now_ms)}, (1, 0)))
         runner.run(_filled(rows, intents, now_ms))
         user = rows.selection({view.name: list(view.features) for view in (USER_ACTIVITY, ORDER_STATE)})
         packed = rows.selection({INTENT_STATS.name: ["packed"]}, {"packed": len(INTENT_PACKED)})
@@ -118,7 +120,6 @@ async def _opened(connections: Connections) -> Any:
 
 
 async def _filled(rows: OnlineRows, intents: list[str], now_ms: int) -> None:
-    await rows.write_many(row_writes("demo:u1", known_user(50, now_ms), (1, 0)))
     await rows.write_many(
         [RowWrite(INTENT_STATS.name, i, intent_values("v1", 10, 2, 1, 0.2), now_ms, (1, 0)) for i in intents]
     )
@@ -133,7 +134,7 @@ def _race(
     for turn in range(-10, calls):
         for name in order.sample(list(ways), len(ways)):
             call, size = ways[name]
-            some = _some(numbers, size)
+            some = _some(name, numbers, size)
             began_s = time.perf_counter()
             call(some)
             if turn >= 0:
@@ -142,12 +143,12 @@ def _race(
     return Raced(seconds)
 
 
-def _some(numbers: np.random.Generator, size: int) -> list[tuple[str, dict[str, Any]]]:
+def _some(way: str, numbers: np.random.Generator, size: int) -> list[tuple[str, dict[str, Any]]]:
     users = numbers.choice(USERS, size, replace=False)
     floats, ints = numbers.random((size, 10)), numbers.integers(10**9, size=(size, 7))
     return [
         (
-            f"demo:u{user}",
+            f"demo:{way}{user}",
             {
                 **{f"f{n}": float(floats[row, n]) for n in range(10)},
                 **{f"i{n}": int(ints[row, n]) for n in range(7)},

@@ -12,12 +12,12 @@ from features.fold import fold
 from features.ledger import Ledger
 from features.redis_client import open_redis
 from features.settings import Connections
+from features.shopper_rows import ShopperRows
 from features.state import UserState
 from features.store import OnlineRows
 from features.views import USER_ACTIVITY, project
 from features.windows import MINUTE_MS
 from stream import topics
-from stream.projection import row_writes
 from tests.benchmarks.services import PARTITIONS
 from tests.benchmarks.traffic import Traffic, events
 
@@ -54,7 +54,7 @@ async def _populate(
     rows = OnlineRows(redis, project(connections.prefix))
     key = rows.selection({USER_ACTIVITY.name: ["locale"]}).key
     async with redis:
-        await rows.write_many(row_writes(TEMPLATE, state, (1, 0)))
+        await ShopperRows(redis, project(connections.prefix)).write({TEMPLATE: state}, (1, 0))
         await redis.set(TEMPLATE, state.to_bytes())
         for first in range(0, traffic.users, CHUNK):
             users = [f"demo:{traffic.name}{number}" for number in range(first, min(first + CHUNK, traffic.users))]

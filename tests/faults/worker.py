@@ -23,7 +23,7 @@ from aiokafka.errors import IllegalGenerationError, NotCoordinatorForGroupError,
 
 import stream.app
 from features import ledger
-from features.store import OnlineRows
+from features.shopper_rows import ShopperRows
 from stream.dead_letters import DeadLetters
 from stream.outbox import Outbox
 from tests.faults import mutants
@@ -37,7 +37,7 @@ POINTS: dict[str, tuple[type, str]] = {
     "dead_letter": (DeadLetters, "set_aside"),
     "commit": (ledger.Ledger, "commit"),
     "publish": (Outbox, "send"),
-    "rows": (OnlineRows, "write_many"),
+    "rows": (ShopperRows, "write"),
     "clean": (ledger.Ledger, "clean"),
     "offset_commit": (AIOKafkaConsumer, "commit"),
 }

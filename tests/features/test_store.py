@@ -12,7 +12,7 @@ from features.settings import Connections
 from features.state import UserState
 from features.store import OnlineRows, RowWrite
 from features.views import LATENT_QUERY, VIEWS, Dtype, View, activity_values, intent_values, order_values, project
-from features.wire import LayoutError, encode_time, encode_value, entity_key, feature_field, time_field
+from features.wire import LayoutError, entity_key
 
 NOW_MS = 1_790_000_000_123
 
@@ -146,49 +146,6 @@ async def read_order(rows, key="demo:a"):
     return (await rows.read(["order_state"], [key], NOW_MS))[0]["order_state"].values
 
 
-async def sent_bytes(client):
-    return (await client.info("stats"))["total_net_input_bytes"]
-
-
-async def test_a_row_written_again_sends_its_changes_alone(rows, client):
-    long = "x" * 1_000_000
-    await rows.write("order_state", "demo:a", order(order_id=long), NOW_MS, (1, 0))
-    before = await sent_bytes(client)
-    assert await rows.write("order_state", "demo:a", order(2, long, -0.0), NOW_MS + 1, (1, 1))
-    assert await sent_bytes(client) - before < 500_000
-    assert await read_order(rows) == order(2, long)
-    assert str((await read_order(rows))["delay_days"]) == "-0.0"
-
-
-async def test_changes_are_not_put_over_another_writers_row(rows, client, prefix):
-    other = OnlineRows(client, project(prefix))
-    await rows.write("order_state", "demo:a", order(1, "ours"), NOW_MS, (1, 5))
-    await other.write("order_state", "demo:a", order(7, "theirs"), NOW_MS, (1, 5))
-    assert await rows.write("order_state", "demo:a", order(2, "ours"), NOW_MS, (1, 5))
-    assert await read_order(rows) == order(2, "ours")
-    await other.write("order_state", "demo:a", order(9, "theirs"), NOW_MS, (2, 0))
-    assert not await rows.write("order_state", "demo:a", order(3, "ours"), NOW_MS, (1, 6))
-    assert await read_order(rows) == order(9, "theirs")
-
-
-async def test_changes_are_not_put_over_a_row_that_feast_wrote(rows, client, prefix):
-    await rows.write("order_state", "demo:a", order(1, "ours"), NOW_MS, (1, 0))
-    theirs = {
-        feature_field("order_state", "order_id"): encode_value(Dtype.STRING, "theirs"),
-        time_field("order_state"): encode_time(NOW_MS + 1000),
-    }
-    await client.hset(entity_key("shopper_id", "demo:a", project(prefix)), mapping=theirs)
-    assert await rows.write("order_state", "demo:a", order(2, "ours"), NOW_MS, (1, 1))
-    assert await read_order(rows) == order(2, "ours")
-
-
-async def test_a_row_that_the_store_lost_is_written_whole(rows, client, prefix):
-    await rows.write("order_state", "demo:a", order(1), NOW_MS, (1, 0))
-    await client.delete(entity_key("shopper_id", "demo:a", project(prefix)))
-    assert await rows.write("order_state", "demo:a", order(2), NOW_MS, (1, 1))
-    assert await read_order(rows) == order(2)
-
-
 async def test_one_row_twice_in_a_call_ends_as_the_last_one(rows, client, prefix):
     for writer in (rows, OnlineRows(client, project(prefix))):
         await writer.write("order_state", "demo:a", order(1, "first"), NOW_MS, (1, 0))
@@ -197,15 +154,6 @@ async def test_one_row_twice_in_a_call_ends_as_the_last_one(rows, client, prefix
     assert await read_order(rows) == order(2, "third")
     assert await rows.write("order_state", "demo:a", order(2, "second"), NOW_MS, (1, 1))
     assert await read_order(rows) == order(2, "second")
-
-
-async def test_a_row_that_stands_is_not_sent_again_under_the_same_epoch_and_is_under_the_next(rows, client, prefix):
-    await rows.write("order_state", "demo:a", order(1), NOW_MS, (1, 0))
-    await client.delete(entity_key("shopper_id", "demo:a", project(prefix)))
-    await rows.write_changed([RowWrite("order_state", "demo:a", order(1), NOW_MS, (1, 5))])
-    assert await read_order(rows) == {}
-    await rows.write_changed([RowWrite("order_state", "demo:a", order(1), NOW_MS, (2, 6))])
-    assert await read_order(rows) == order(1)
 
 
 ORDERS = st.builds(order, st.integers(0, 2), st.sampled_from(["a", "b"]), st.sampled_from([0.0, -0.0, 1.5]))

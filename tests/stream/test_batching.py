@@ -12,6 +12,7 @@ import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from faust.transport.consumer import Consumer as FaustConsumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as FaustAiokafka
 from faust.types import TP
 
@@ -174,9 +175,36 @@ async def test_records_delivered_before_are_dropped() -> None:
     assert [r.offset for r in await Fetching()._fresh(TP("t", 0), fetched)] == [5, 6]
 
 
+class HeldUp(batching.BatchConsumer):
+    """The consumer's flow control alone: `full` partitions wait for their agent, `free` ones are fetched."""
+
+    def __init__(self, full: set[TP], free: set[TP]) -> None:
+        self._buffered_partitions, self.free, self.waited = full, free, list[float]()
+
+    def _get_active_partitions(self) -> set[TP]:
+        return self.free
+
+    async def _wait_next_records(self, timeout: float) -> tuple[dict[TP, list[object]], set[TP]]:  # noqa: ASYNC109
+        self.waited.append(timeout)
+        return {}, self.free
+
+
+@pytest.mark.parametrize(
+    ("full", "free", "waited"), [((), (0,), [5.0]), ((0,), (1,), [batching.HELD_UP_S]), ((0, 1), (), [])]
+)
+async def test_a_full_partition_is_looked_at_again_soon(
+    full: tuple[int, ...], free: tuple[int, ...], waited: list[float]
+) -> None:
+    consumer = HeldUp({TP("t", p) for p in full}, {TP("t", p) for p in free})
+    assert [batch async for batch in consumer.getmany(5.0)] == []
+    assert consumer.waited == waited
+
+
 def test_the_seams_below_faust_are_as_this_project_knows_them() -> None:
     """A new Faust version must be read again: these are the places that batching.py replaces or relies on."""
     assert faust.__version__ == "0.15.3"
+    assert "await self.sleep(1)" in inspect.getsource(FaustConsumer._wait_next_records)
+    assert "fetch_max_wait_ms=1500" in inspect.getsource(AIOKafkaConsumerThread._create_worker_consumer)
     getmany = inspect.getsource(FaustConsumer.getmany)
     assert "self._wait_next_records(timeout)" in getmany
     assert "self.flow_active" in getmany
