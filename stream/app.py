@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import structlog
@@ -32,11 +33,14 @@ from stream.follower import Follower
 from stream.hot_intents import HotIntents
 from stream.hot_swap import BundleSlot, LiveKnowledge
 from stream.live_stats import LiveStatistics
+from stream.open_slates import OpenSlates
 from stream.outbox import Outbox
 from stream.pipeline import EventLine, Names
 from stream.policy import PolicySettings
 from stream.projection import Projection
 from stream.ranking import Ranking
+from stream.refining import Refining
+from stream.refreshed_feed import RefreshedFeed
 from stream.settings import GROUP, WorkerSettings
 from stream.telemetry import configure_logging, serving_health
 from stream.user_cache import UserCache
@@ -87,6 +91,7 @@ class Worker:
             self.knowledge,
             QueryCache(self.redis, connections),
         )
+        self.slates = OpenSlates()
         self.events = self._event_line()
         self.outcomes = OutcomeLine(
             self._ledger(topics.OUTCOMES), self._dead_letters(topics.OUTCOMES_DLQ), clock, settings.store_patience_s
@@ -111,6 +116,8 @@ class Worker:
         ledger, users = self._ledger(topics.EVENTS), UserCache()
         shoppers = ShopperRows(self.redis, project(self._connections.prefix))
         self.projection = Projection(shoppers, ledger, users, self._patiently)
+        ranking = Ranking(QueryCache(self.redis, self._connections), rows, self._executor, self._clock)
+        self.refining = self._refining(ranking)
         return EventLine(
             ledger=ledger,
             feedback=self._ledger(topics.OUTCOMES),
@@ -120,13 +127,25 @@ class Worker:
             dead_letters=self._dead_letters(topics.EVENTS_DLQ),
             users=users,
             projection=self.projection,
-            ranking=Ranking(QueryCache(self.redis, self._connections), rows, self._executor, self._clock),
+            ranking=ranking,
             models=self.models,
             knowledge=self.knowledge,
             statistics=self.statistics,
+            slates=self.slates,
             clock=self._clock,
             patience_s=self._settings.store_patience_s,
         )
+
+    def _refining(self, ranking: Ranking) -> Refining:
+        publish = partial(self.outbox.send, self._named(topics.DECISIONS))
+        feedback = self._ledger(topics.OUTCOMES)
+        return Refining(self.slates, ranking, self.models, self.knowledge, self._policy, feedback, publish, self._clock)
+
+    def _held(self) -> set[int]:
+        """The partitions whose users' decisions this worker makes."""
+        topic, fence = self._named(topics.EVENTS), self.events.fence
+        held = {tp.partition for tp in self.consuming.claimed() if tp.topic == topic}
+        return {partition for partition in held if not fence.is_fenced(partition)}
 
     async def _patiently(self, call: Callable[[], Awaitable[Any]], doing: str) -> Any:
         return await patiently(call, self._settings.store_patience_s, doing)
@@ -148,7 +167,7 @@ class Worker:
             stack.push_async_callback(self.redis.aclose)
             await let_in(self._connections)
             await stack.enter_async_context(self.outbox)
-            shared = (topics.EVENTS, topics.OUTCOMES, topics.DECISIONS, topics.QUERIES)
+            shared = (topics.EVENTS, topics.OUTCOMES, topics.DECISIONS, topics.QUERIES, topics.REFRESHED)
             await self.outbox.agree([self._named(topic) for topic in shared])
             await stack.enter_async_context(self._live())
             await stack.enter_async_context(
@@ -174,6 +193,8 @@ class Worker:
         try:
             await self._caught_up(followers)
             tasks.append(self._watched(self.hot_intents.run(), "hot_intents"))
+            refreshed = RefreshedFeed(self._connections, self._held, self.refining.refresh)
+            tasks.append(self._watched(refreshed.run(), "refreshed"))
             yield
         finally:
             for task in tasks:

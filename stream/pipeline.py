@@ -29,6 +29,7 @@ from stream.decoding import Decoded, Item, decode
 from stream.fence import Fence
 from stream.hot_swap import BundleSlot, LiveKnowledge
 from stream.live_stats import LiveStatistics
+from stream.open_slates import OpenSlates
 from stream.outbox import Outbox
 from stream.policy import PolicySettings
 from stream.projection import Projection
@@ -64,7 +65,7 @@ class Work:
     counts: Counts
     states: dict[str, UserState]
     touched: list[str]
-    decisions: list[Decision]
+    made: list[tuple[Trigger, Decision]]
     queries: list[QueryRequested]
 
 
@@ -86,6 +87,7 @@ class EventLine:
         models: BundleSlot,
         knowledge: LiveKnowledge,
         statistics: LiveStatistics,
+        slates: OpenSlates,
         clock: Callable[[], int],
         patience_s: float,
     ) -> None:
@@ -101,6 +103,7 @@ class EventLine:
         self._models = models
         self._knowledge = knowledge
         self._statistics = statistics
+        self._slates = slates
         self._clock = clock
 
     async def process(self, batch: Batch) -> None:
@@ -124,8 +127,9 @@ class EventLine:
         self._users.give(batch.partition, work.states)
         self._projection.note(batch.partition, batch.epoch, batch.last, states, batch.records[0].timestamp_ms)
         with stage("publish"):
-            await self._outbox.send(self._names.decisions, batch.partition, work.decisions)
+            await self._outbox.send(self._names.decisions, batch.partition, [decision for _, decision in work.made])
             await self._outbox.send(self._names.queries, batch.partition, work.queries)
+        self._slates.note(batch.partition, work.made, self._clock())
         self._count(batch, work)
 
     async def _worked(self, batch: Batch) -> Work:
@@ -146,18 +150,18 @@ class EventLine:
         shoppers = await self._shoppers(batch.partition, decoded)
         serving = self._models.serving(self._knowledge.kb)
         ends: Counter[Verdict] = Counter()
-        decisions: list[Decision] = []
+        made: list[tuple[Trigger, Decision]] = []
         for asked in self._rounds(shoppers, ends):
-            made = await self._decided(batch, serving, [trigger for _, trigger in asked])
-            for (shopper, trigger), decision in zip(asked, made, strict=True):
+            decisions = await self._decided(batch, serving, [trigger for _, trigger in asked])
+            for (shopper, trigger), decision in zip(asked, decisions, strict=True):
                 shopper.hear(decision, trigger)
-            decisions += made
+                made.append((trigger, decision))
         touched = [shopper for shopper in shoppers if shopper.is_touched]
         queries = [query for shopper in touched if (query := shopper.query(batch)) is not None]
         late, repeated = ends[Verdict.LATE], ends[Verdict.DUPLICATE]
         counts = Counts(len(decoded.items) - late - repeated, late, repeated, len(decoded.letters))
         states = {shopper.key: shopper.state for shopper in shoppers}
-        return Work(decoded, counts, states, [shopper.key for shopper in touched], decisions, queries)
+        return Work(decoded, counts, states, [shopper.key for shopper in touched], made, queries)
 
     async def _shoppers(self, partition: int, decoded: Decoded[ShopperEvent]) -> list[Shopper]:
         by_user: dict[str, list[Item[ShopperEvent]]] = {}
@@ -228,6 +232,7 @@ class EventLine:
     async def _begin(self, partition: int, claim: Claim) -> None:
         """A new claim: nothing known of the partition holds, and what a crash left behind is projected."""
         self._users.forget(partition)
+        self._slates.forget(partition)
         await self.fence.patiently(
             lambda: self._projection.claimed(partition, claim), "reading what a crash left behind"
         )
@@ -235,7 +240,7 @@ class EventLine:
     def _count(self, batch: Batch, work: Work) -> None:
         for outcome in ("applied", "late", "duplicate", "dead_lettered"):
             EVENTS.labels(outcome=outcome).inc(getattr(work.counts, outcome))
-        for decision in work.decisions:
+        for _, decision in work.made:
             DECISIONS.labels(decision=decision.decision, reason=decision.reason).inc()
             DECISION_SECONDS.observe(decision.latency_ms / 1000)
         now_ms = self._clock()
