@@ -53,16 +53,18 @@ class PartEnded(RuntimeError):
     """A part of the embedder ended without an error and without being told to."""
 
 
-Loader = Callable[[Connections, EmbedderSettings], tuple[Encoder, Source]]
+Loader = Callable[[Connections], tuple[Encoder, Source]]
 """Gives the reasoner, loaded, and the text encoder, to be loaded if an intent is new."""
 
 
-def load_models(connections: Connections, settings: EmbedderSettings) -> tuple[Encoder, Source]:
-    """The project's own models, fetched if absent. Slow: call it in a thread."""
-    text = ensure_text_encoder(connections.cache)
-    asked = ReasonerSettings(device=settings.device, threads=settings.threads, cache=connections.cache)
+def load_models(connections: Connections) -> tuple[Encoder, Source]:
+    """The models that the environment asks for (`ReasonerSettings`), fetched if absent. Slow: call it in a thread.
+
+    Raises `NoSuchBackend` and `NoParity`: what was asked for runs, or nothing does.
+    """
+    text, asked = ensure_text_encoder(connections.cache), ReasonerSettings(cache=connections.cache)
     reasoner = open_reasoner(chosen_reasoner(connections.cache, asked.folder), asked)
-    return reasoner, Source(text_encoder_id(text), lambda: TextEncoder(text, threads=settings.threads))
+    return reasoner, Source(text_encoder_id(text), lambda: TextEncoder(text, threads=asked.threads))
 
 
 class Embedder:
@@ -90,7 +92,6 @@ class Embedder:
         reasoner = None if work is None else work.reasoner
         details: dict[str, object] = {
             "reasoner": None if reasoner is None else reasoner.base_id[:16],
-            "device": getattr(reasoner, "device", None),
             "provider": getattr(reasoner, "provider", None),
             "serving_space": None if space is None else space.space_id[:16],
             "queued": len(self._line.queue),
@@ -109,13 +110,14 @@ class Embedder:
             await stack.enter_async_context(
                 serving_health(self._settings.health_port, self.ready, self._settings.health_host)
             )
-            loading = self._thread.begin(self._load, self._connections, self._settings)
+            loading = self._thread.begin(self._load, self._connections)
             if not await self._unless_stopped(loading):
                 return
             await stack.enter_async_context(self._outbox)
             reasoner, text = loading.result()
             self.work = self._embedding(reasoner)
-            log.info("reasoner_loaded", base_id=reasoner.base_id[:16], width=reasoner.width)
+            provider = getattr(reasoner, "provider", None)
+            log.info("reasoner_loaded", base_id=reasoner.base_id[:16], width=reasoner.width, provider=provider)
             consumer = await stack.enter_async_context(self._consumer())
             await self._run_parts(consumer, self.work, text)
 
@@ -201,7 +203,7 @@ class Embedder:
 
 def most_at_once(reasoner: Encoder) -> int:
     """How many prompts go into one call: many on a GPU, few on a CPU, where users would only wait for each other."""
-    return GPU_BATCH if "cuda" in str(getattr(reasoner, "device", "cpu")) else CPU_BATCH
+    return GPU_BATCH if "cuda" in str(getattr(reasoner, "provider", "")).lower() else CPU_BATCH
 
 
 def _clock_ms() -> int:

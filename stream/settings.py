@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -44,7 +42,7 @@ class WorkerSettings(BaseSettings):
 
 
 class EmbedderSettings(BaseSettings):
-    """An embedder's own settings; the addresses are in `Connections`."""
+    """An embedder's own settings; the addresses are in `Connections`, the model's in `features.reasoner_settings`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -52,12 +50,6 @@ class EmbedderSettings(BaseSettings):
         default=0, alias="RGALIGN_HEALTH_PORT", ge=0, le=65_535, description="/livez, /readyz and /metrics; 0 = none"
     )
     health_host: str = Field(default="127.0.0.1", alias="RGALIGN_HEALTH_HOST", description="0.0.0.0 in a container")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", alias="RGALIGN_DEVICE", description="where the reasoner runs; auto = CUDA where there is one"
-    )
-    threads: int = Field(
-        default=1, alias="RGALIGN_LLM_THREADS", ge=1, le=256, description="CPU threads of the reasoner"
-    )
     batch_deadline_s: float = Field(
         default=60.0,
         alias="RGALIGN_EMBED_DEADLINE_S",
