@@ -56,10 +56,10 @@ class LiveShopper:
     def on_decision(self, decision: Decision, at_ms: int) -> list[Outcome]:
         """What the shopper does with a decision that reaches them at `at_ms`; each outcome is due at its time.
 
-        A decision that another session triggered, or one seen before, is answered with nothing. After a click the rest
-        of the session is dropped but for a goodbye.
+        A decision that another session triggered, one seen before, or one that refines it is answered with nothing.
+        After a click the rest of the session is dropped but for a goodbye.
         """
-        if decision.trigger_event not in self._events or decision.decision_id in self._answered:
+        if decision.trigger_event not in self._events or {decision.decision_id, decision.refines} & self._answered:
             return []
         self._answered.add(decision.decision_id)
         rng = self.world.answering(self.session, decision)

@@ -56,6 +56,15 @@ def test_a_decision_is_answered_once_and_only_by_its_own_session(clicked):
     assert other.on_decision(decision, FIRST_DAY_MS) == []
 
 
+def test_a_slate_that_comes_too_late_to_replace_an_answered_one_is_not_answered(clicked):
+    world, session, decision = clicked
+    live = LiveShopper(world, session)
+    live.on_decision(decision, FIRST_DAY_MS)
+    second = decision.model_copy(update={"decision_id": "second", "refines": decision.decision_id})
+    assert live.on_decision(second, FIRST_DAY_MS) == []
+    assert LiveShopper(world, session).on_decision(second, FIRST_DAY_MS)
+
+
 def test_answers_do_not_depend_on_when_the_decision_arrives(clicked):
     world, session, decision = clicked
     kinds = [
