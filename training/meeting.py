@@ -52,8 +52,9 @@ class Meeting(nn.Module):
         of_request = torch.cat([weights[t][s] for t in range(3) for s in (0, 1)])
         of_intent = torch.cat([weights[t][2] for t in range(3)])
         request_part = by_request.permute(1, 2, 0) @ of_request.permute(1, 0, 2)
-        intent_part = by_intent.permute(1, 2, 0) @ of_intent.permute(2, 0, 1)
-        return request_part + intent_part.permute(2, 1, 0)
+        # Each permutation moves one axis to an end or keeps the last: ONNX Runtime has fast copies for no others.
+        intent_part = of_intent.permute(1, 0, 2).permute(2, 0, 1) @ by_intent.permute(1, 0, 2)
+        return request_part + intent_part.permute(1, 2, 0)
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], self.heads, x.shape[1] // self.heads)
