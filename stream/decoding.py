@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 from features.contract import InvalidEvent
 from features.events import DeadLetter
@@ -24,7 +26,7 @@ Accept = Callable[[bytes | None, bytes | None], Message]
 """Gives the message of a record's (key, value). Raises `InvalidEvent`."""
 
 
-class Item(NamedTuple, Generic[Message]):
+class Item(Struct, Generic[Message], frozen=True, gc=False):
     """A valid message: the event time that is believed, and its partition's watermark before it, both in ms."""
 
     record: Record

@@ -30,7 +30,7 @@ SLICE_USERS = 256
 REST_S = 0.02
 REST_SHARE = 10.0
 """A round is followed by a rest of this multiple of its own time, within `REST_S` and `REST_MAX_S`."""
-REST_MAX_S = 1.0
+REST_MAX_S = 2.0
 """The longest rest: a round may have waited a minute for the store, and then rows are urgent."""
 MAX_PENDING = 50_000
 """Noted users beyond which batches wait for the projection."""
@@ -173,6 +173,6 @@ def rest_s(took_s: float) -> float:
     """How long to rest after a round.
 
     >>> rest_s(0.001), rest_s(0.05), rest_s(36.0)
-    (0.02, 0.5, 1.0)
+    (0.02, 0.5, 2.0)
     """
     return min(max(REST_S, REST_SHARE * took_s), REST_MAX_S)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy.embedded import Embedded
@@ -265,7 +266,7 @@ async def test_a_latent_query_is_fresh_by_content_stale_by_user_and_null_otherwi
 
 async def test_a_trigger_older_than_a_prompt_is_of_use_gets_no_decision(line: Line) -> None:
     batch = line.batch([event(1), event(2)])
-    old = batch.records[0]._replace(timestamp_ms=NOW_MS - 10 * 60_000)
+    old = msgspec.structs.replace(batch.records[0], timestamp_ms=NOW_MS - 10 * 60_000)
     await line.worker.events.process(replace(batch, records=(old, batch.records[1])))
     await line.worker.outbox.settled()
     assert [d.trigger_event for d in line.decisions()] == ["e2"]
