@@ -124,7 +124,7 @@ class EventLine:
             is_applied = await self.fence.commit(batch, states, work.counts, work.decoded.watermark_ms)
         if not is_applied:
             return
-        self._users.give(batch.partition, work.states)
+        self._users.give(batch.partition, work.states, states)
         self._projection.note(batch.partition, batch.epoch, batch.last, states, batch.records[0].timestamp_ms)
         with stage("publish"):
             await self._outbox.send(self._names.decisions, batch.partition, [decision for _, decision in work.made])
