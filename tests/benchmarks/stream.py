@@ -68,7 +68,7 @@ class Size:
 
 
 FULL = Size(
-    rounds=20, race_s=900, pairs_s=1_350, warm=6_000, events=24_000, without=frozenset(),
+    rounds=12, race_s=900, pairs_s=1_350, warm=6_000, events=48_000, without=frozenset(),
     pairs=4, pair_events=12_000, many_users=1_000_000, zipf=0.9, writes=200, reads=2_000,
 )  # fmt: skip
 QUICK = Size(
@@ -170,8 +170,12 @@ class Bench:
             ("history_10k_over_10", lambda: scaling.history(self.services, plan, self.advance)),
             ("workers_cpu_per_event", lambda: scaling.workers(self.services, plan, self.advance)),
             ("users_1m_over_10k_zipf", lambda: scaling.users(self.services, plan, size.zipf, self.advance)),
+            (
+                "users_1m_over_10k_without_visits",
+                lambda: scaling.users_without_visits(self.services, plan, self.advance),
+            ),
         ):
-            if time.monotonic() < plan.ends_s and (size.zipf or not name.endswith("zipf")):
+            if time.monotonic() < plan.ends_s and (size.zipf or not name.startswith("users_1m_over_10k_")):
                 found[name] = measured()
                 flush()
         connections = self.services.connections(PREFIX)

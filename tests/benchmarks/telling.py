@@ -74,6 +74,7 @@ def _ratios(measured: Measured, pairs: Mapping[str, Any]) -> dict[str, tuple[Rat
         "workers_cpu_per_event": (pairs.get("workers_cpu_per_event"), "<= 1.25"),
         "users_1m_over_10k": (pairs.get("users_1m_over_10k"), "<= 1.25"),
         "users_1m_over_10k_zipf": (pairs.get("users_1m_over_10k_zipf"), "<= 1.25"),
+        "users_1m_over_10k_without_visits": (pairs.get("users_1m_over_10k_without_visits"), "-"),
         "history_10k_over_10": (pairs.get("history_10k_over_10"), "<= 1.3"),
         "writes_vs_feast_push": (writes.ratio("ours", "feast_push", (100, 1)), "50, aim 200"),
         "writes_vs_feast_batch_100": (writes.ratio("ours", "feast_batch_100", (100, 100)), "2, aim 4"),
