@@ -29,7 +29,7 @@ F32 = NDArray[np.float32]
 TTL_S = 7 * 24 * 60 * 60
 """How long a vector is kept that nobody asks for."""
 
-ALIVE_S = 10
+ALIVE_S = 5
 """How long an embedder that says nothing is taken to be there."""
 
 KNOWN_PROMPTS = 20_000

@@ -21,7 +21,7 @@ STALENESS_SLO_S = 10.0
 """No user should wait longer for a latent query: what an alert is set on."""
 
 LOOK_EVERY_S = 1.0
-ALIVE_EVERY_S = 2.0
+ALIVE_EVERY_S = 1.0
 REPORT_EVERY_S = 30.0
 
 

@@ -7,12 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
-from redis.exceptions import RedisError
 
 from export.session import Ranker
 from features.canonical import ShopperEvent
@@ -22,19 +19,15 @@ from features.knowledge import KnowledgeBase
 from features.querycache import QueryCache
 from features.schema import encode
 from features.store import OnlineRows
-from features.views import LATENT_QUERY
 from stream.batching import Record
 from stream.eligibility import EligibilityRules, Eligible
+from stream.latent_queries import LatentQueries, Query, Wanted
 from stream.policy import Asked
 from stream.telemetry import QUERY_CACHE
 from stream.tracing import stage
 
-log = structlog.get_logger(__name__)
-
 F32 = NDArray[np.float32]
 
-QUERY_DEADLINE_S = 0.25
-"""How long a decision waits for its latent query before it does without."""
 LOOP_BUDGET_TRIGGERS = 1
 """More triggers than this are scored in a thread: nothing slower than a millisecond on the event loop."""
 MAX_SCORE = 1e6
@@ -106,13 +99,6 @@ class Scored:
     degraded: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Query:
-    state: Literal["fresh", "stale", "null"]
-    vector: F32 | None = None
-    age_ms: int = 0
-
-
 class RankingFailed(RuntimeError):
     """The model gave no usable scores for these requests."""
 
@@ -121,15 +107,14 @@ class Ranking:
     """Scores triggers. `clock` gives the wall clock in ms."""
 
     def __init__(self, cache: QueryCache, rows: OnlineRows, executor: Executor, clock: Callable[[], int]) -> None:
-        self._cache = cache
-        self._rows = rows
+        self._latent = LatentQueries(cache, rows, clock)
         self._executor = executor
-        self._clock = clock
 
     async def score(self, triggers: Sequence[Trigger], serving: Serving) -> list[Scored]:
         """Scores B triggers against `serving.intents`. Raises `RankingFailed`."""
         with stage("queries"):
-            queries, degraded = await self._queries(triggers, serving)
+            wanted = [Wanted(trigger.event.key, trigger.state_hash) for trigger in triggers]
+            queries = await self._latent.of(wanted, serving.ranker.space_id, serving.ranker.query_width)
         with stage("rank"):
             logits, probability = await self._ranked(triggers, queries, serving)
         scored = []
@@ -141,43 +126,17 @@ class Ranking:
                 state_hash=trigger.state_hash,
                 age_ms=query.age_ms,
             )
-            scored.append(Scored(scores, chances, embedding, degraded))
+            scored.append(Scored(scores, chances, embedding, query.degraded))
         return scored
 
-    async def _queries(self, triggers: Sequence[Trigger], serving: Serving) -> tuple[list[_Query], tuple[str, ...]]:
-        try:
-            async with asyncio.timeout(QUERY_DEADLINE_S):
-                return await self._read(triggers, serving.ranker), ()
-        except (TimeoutError, RedisError, OSError) as error:
-            log.warning("latent_queries_unread", triggers=len(triggers), error=str(error) or type(error).__name__)
-            return [_Query("null")] * len(triggers), ("query_store",)
-
-    async def _read(self, triggers: Sequence[Trigger], ranker: Ranker) -> list[_Query]:
-        """Fresh by state hash in one round trip; a second one, for the misses alone, reads the users' last vectors."""
-        width = ranker.query_width
-        fresh = await self._cache.read_adapted(ranker.space_id, [t.state_hash for t in triggers], width)
-        queries = [_Query("null") if vector is None else _Query("fresh", vector) for vector in fresh]
-        missed = [place for place, vector in enumerate(fresh) if vector is None]
-        if missed:
-            now_ms = self._clock()
-            rows = await self._rows.read([LATENT_QUERY.name], [triggers[place].event.key for place in missed], now_ms)
-            for place, row in zip(missed, rows, strict=True):
-                values = row[LATENT_QUERY.name].values
-                if values.get("space_id") == ranker.space_id and len(values["vector"]) == width:
-                    age_ms = max(now_ms - (values["made_ms"] or now_ms), 0)
-                    queries[place] = _Query("stale", np.asarray(values["vector"], np.float32), age_ms)
-        return queries
-
-    async def _ranked(
-        self, triggers: Sequence[Trigger], queries: Sequence[_Query], serving: Serving
-    ) -> tuple[F32, F32]:
+    async def _ranked(self, triggers: Sequence[Trigger], queries: Sequence[Query], serving: Serving) -> tuple[F32, F32]:
         if len(triggers) <= LOOP_BUDGET_TRIGGERS:
             return rank([t.row for t in triggers], queries, serving)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, rank, [t.row for t in triggers], queries, serving)
 
 
-def rank(rows: Sequence[FeatureRow], queries: Sequence[_Query], serving: Serving) -> tuple[F32, F32]:
+def rank(rows: Sequence[FeatureRow], queries: Sequence[Query], serving: Serving) -> tuple[F32, F32]:
     """Logits and click probabilities, f32[B,N] each, over `serving.intents`. Raises `RankingFailed`."""
     ranker = serving.ranker
     query = np.zeros((len(rows), ranker.query_width), np.float32)

@@ -60,7 +60,7 @@ REASONER_FAILURES = _counter(
     "kind",
 )
 QUERIES_REFUSED = _counter(
-    "queries_refused", "Stored latent queries that a ranker was not given: other_space|other_width", "reason"
+    "queries_refused", "Stored latent queries that a ranker was not given: other_space|unsound", "reason"
 )
 REFINED = _counter(
     "refined_decisions",

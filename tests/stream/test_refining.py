@@ -15,6 +15,7 @@ from kafka import KafkaProducer
 
 from features.contract import from_ms
 from features.events import Candidates, Decision, Excluded, QueryRefreshed
+from features.querycache import QueryCache
 from features.settings import Connections
 from stream import topics as named
 from stream.policy import Considered, by_probability
@@ -49,9 +50,8 @@ async def embedded(line: Line, decision: Decision, *, changes: bool = True) -> N
     assert slate is not None
     for scale in (3.0, 0.0) * 50:
         vector = (scale * draw.standard_normal(ranker.query_width)).astype(np.float32)
-        await line.worker.refining.ranking._cache.write_adapted(
-            ranker.space_id, {decision.embedding.state_hash: vector}
-        )
+        cache = QueryCache(line.worker.redis, line.connections)
+        await cache.write_adapted(ranker.space_id, {decision.embedding.state_hash: vector})
         serving = line.worker.models.serving(line.worker.knowledge.kb)
         (scored,) = await line.worker.refining.ranking.score([slate.trigger], serving)
         told = dict(zip(serving.ids, scored.scores.tolist(), strict=True))
