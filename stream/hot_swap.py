@@ -13,6 +13,7 @@ from export import session
 from export.bundle import BundleRejected
 from export.registry import folder_of
 from export.session import Ranker
+from features.adapter import space_id
 from features.contract import InvalidEvent, origin, parse
 from features.events import IntentChange, ModelRelease
 from features.knowledge import KnowledgeBase
@@ -82,8 +83,19 @@ class BundleSlot:
 
 
 def load(release: ModelRelease) -> Ranker:
-    """The ranker of a release, verified against everything the release says. Raises `BundleRejected`, OSError."""
-    return session.load(folder_of(release.uri), release.manifest_sha256, fingerprint(), release.space_id)
+    """The ranker of a release, verified against everything the release says. Raises `BundleRejected`, OSError.
+
+    The columns must be those that this program computes, and the space the one that the bundle's reasoner and adapter
+    make: a worker never ranks with what it did not compute, nor with queries of another space.
+    """
+    ranker = session.load(folder_of(release.uri), release.manifest_sha256, fingerprint(), release.space_id)
+    manifest = ranker.manifest
+    if release.schema_fingerprint != manifest.schema_fingerprint:
+        found = f"a release of {manifest.version} for schema {release.schema_fingerprint}"
+        raise BundleRejected("wrong_schema", found, f"schema {manifest.schema_fingerprint}, as its bundle says")
+    if (made := space_id(manifest.base_id, manifest.adapter_id)) != manifest.space_id:
+        raise BundleRejected("wrong_space", f"space {manifest.space_id}", f"space {made} of its reasoner and adapter")
+    return ranker
 
 
 class LiveKnowledge:

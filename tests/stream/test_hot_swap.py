@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from export.bundle import read
+from export.bundle import canonical, read, sealed
 from export.registry import Registry
 from features import knowledge
 from features.events import IntentChange, ModelRelease
+from stream import hot_swap
 from stream.hot_swap import BundleSlot, LiveKnowledge
 from stream.telemetry import REGISTRY
 
@@ -55,12 +57,39 @@ async def test_the_last_serving_release_of_the_tenant_is_served(bundle: Path, sl
     assert slot.ranker is before is not None
 
 
-@pytest.mark.parametrize("changes", [{"manifest_sha256": "0" * 64}, {"space_id": "1" * 64}, {"uri": "http://x/y"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"manifest_sha256": "0" * 64},
+        {"space_id": "1" * 64},
+        {"schema_fingerprint": "other"},
+        {"uri": "http://x/y"},
+    ],
+)
 async def test_a_release_that_its_bundle_does_not_keep_is_refused(bundle: Path, changes: dict[str, str]) -> None:
     empty, refused = BundleSlot("demo"), swaps("refused")
     assert not await empty.swap(release(bundle, **changes))
     assert empty.ranker is None
     assert swaps("refused") == refused + 1
+
+
+async def test_a_bundle_over_other_columns_than_the_workers_is_refused(
+    bundle: Path, slot: BundleSlot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty, before = BundleSlot("demo"), slot.ranker
+    monkeypatch.setattr(hot_swap, "fingerprint", lambda: "columns of a newer worker")
+    assert not await empty.swap(release(bundle))
+    assert not await slot.swap(release(bundle, manifest_sha256="0" * 64))
+    assert (empty.ranker, slot.ranker) == (None, before)
+
+
+async def test_a_bundle_whose_space_is_not_that_of_its_adapter_is_refused(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "copy")
+    claimed = sealed(read(bundle).manifest.model_copy(update={"space_id": "7" * 64}))
+    (tmp_path / "copy" / "manifest.json").write_bytes(canonical(claimed))
+    empty = BundleSlot("demo")
+    assert not await empty.swap(release(tmp_path / "copy"))
+    assert empty.ranker is None
 
 
 async def test_a_flipped_byte_is_refused_and_the_old_model_stays(
