@@ -6,12 +6,13 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from tests.benchmarks.launching import Task
 from tests.benchmarks.meter import Block, cpu_pressure
 from tests.benchmarks.ratios import Ratio, percentiles, ratio
 
-Run = Callable[[Task], Block]
+Task = TypeVar("Task")
+"""What an arm is told for one block, e.g. a `launching.Task`."""
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class Measured:
 
 
 def alternate(
-    runs: Mapping[str, Run],
+    runs: Mapping[str, Callable[[Task], Block]],
     tasks: Callable[[str, int], Task],
     *,
     rounds: int,
