@@ -79,10 +79,14 @@ def tiny(
     *,
     query_width: int = 32,
     text_width: int = 24,
+    base_id: str = "0" * 64,
     seed: int = 0,
     cache: Path | None = None,
 ) -> Manifest:
-    """A real bundle of an untrained model over random vectors: for tests of everything around the model."""
+    """A real bundle of an untrained model over random vectors: for tests of everything around the model.
+
+    `base_id` is the reasoner whose queries of `query_width` it takes.
+    """
     rng = np.random.default_rng(seed)
     named = tuple(families or ["general"] * len(intent_ids))
     shape = shape_for(len(intent_ids), len(set(named)), text_width, query_width)
@@ -95,7 +99,7 @@ def tiny(
         state,
         adapter=Adapter.identity(state.mean(0), rank=4),
         calibration=(1.0, -1.0),
-        base_id="0" * 64,
+        base_id=base_id,
         kb_version="tiny",
         created=datetime(2026, 1, 1, tzinfo=UTC),
         cache=cache,

@@ -1,4 +1,4 @@
-"""Worker processes by name: killed, paused and stopped on purpose, started again when they end by themselves."""
+"""Processes of workers and embedders by name: killed, paused, stopped, started again when they end by themselves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,10 @@ RESTART_AFTER_S = 0.2
 
 @dataclass(slots=True)
 class Member:
-    """One worker: the settings it is started with and its process now."""
+    """One worker or embedder: the module and settings it is started with and its process now."""
 
     name: str
+    module: str
     settings: Mapping[str, str]
     process: Popen[bytes]
     health_port: int
@@ -44,17 +46,20 @@ class Crew:
         self._lifeline = Lifeline()
         logs.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, *, wait: bool = True, **settings: str) -> None:
-        """Starts a worker and, by default, waits until it has partitions. `settings` are environment variables."""
+    def start(self, name: str, *, wait: bool = True, module: str = "stream.app", **settings: str) -> None:
+        """Starts a worker and, by default, waits until it has partitions. `settings` are environment variables.
+
+        Another `module` is another role.
+        """
         port = free_port()
-        self._members[name] = Member(name, settings, self._spawn(name, settings, port), port)
+        self._members[name] = Member(name, module, settings, self._spawn(name, module, settings, port), port)
         if wait:
             self.wait_ready(name)
 
-    def _spawn(self, name: str, settings: Mapping[str, str], port: int) -> Popen[bytes]:
+    def _spawn(self, name: str, module: str, settings: Mapping[str, str], port: int) -> Popen[bytes]:
         env = {**self.env, "PYTHONPATH": str(ROOT), "RGALIGN_HEALTH_PORT": str(port), **settings}
-        spoiled = "FAULTS_SPOIL" in settings
-        argv = (sys.executable, "-m", "tests.faults.worker" if spoiled else "stream.app")
+        is_spoiled_worker = "FAULTS_SPOIL" in settings and module == "stream.app"
+        argv = (sys.executable, "-m", "tests.faults.worker" if is_spoiled_worker else module)
         return self._lifeline.start(argv, env, self.log(name))
 
     def log(self, name: str) -> Path:
@@ -73,6 +78,21 @@ class Crew:
     def is_ready(self, name: str) -> bool:
         """Whether a worker says that it can decide: it has partitions, a model and a knowledge base."""
         return answers(f"http://127.0.0.1:{self._members[name].health_port}/readyz", timeout_s=0.5)
+
+    def has(self, name: str) -> bool:
+        """Whether one of this name was started."""
+        return name in self._members
+
+    def metric(self, name: str, *parts: str) -> float:
+        """The sum of the samples of one's metrics whose lines begin with the first of `parts` and hold the others."""
+        url = f"http://127.0.0.1:{self._members[name].health_port}/metrics"
+        try:
+            with urllib.request.urlopen(url, timeout=2) as page:
+                lines = page.read().decode().splitlines()
+        except OSError:
+            return 0.0
+        wanted = [line for line in lines if line.startswith(parts[0]) and all(part in line for part in parts)]
+        return sum(float(line.rpartition(" ")[2]) for line in wanted)
 
     def wait_ready(self, name: str, deadline_s: float = READY_DEADLINE_S) -> None:
         """Waits for `is_ready`, starting again whoever ends by himself."""
@@ -102,7 +122,9 @@ class Crew:
                 self._ended.append(code)
                 time.sleep(RESTART_AFTER_S)
                 kept = {key: value for key, value in member.settings.items() if key != "FAULTS_SPOIL"}
-                member.process = self._spawn(member.name, kept if code == EXIT else member.settings, member.health_port)
+                member.process = self._spawn(
+                    member.name, member.module, kept if code == EXIT else member.settings, member.health_port
+                )
 
     def ends(self) -> list[int]:
         """The exit codes of all workers that ended by themselves."""
@@ -116,7 +138,7 @@ class Crew:
         self._lifeline.forget(member.process.pid)
         member.is_wanted = then_start
         if then_start:
-            member.process = self._spawn(name, member.settings, member.health_port)
+            member.process = self._spawn(name, member.module, member.settings, member.health_port)
 
     def pause(self, name: str) -> None:
         """Stops a worker where it is (SIGSTOP): a long garbage collection, a frozen machine."""

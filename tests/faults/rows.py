@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.faults import rows_brokers, rows_log, rows_replay, rows_store, rows_workers
+from tests.faults import rows_brokers, rows_log, rows_reasoner, rows_replay, rows_store, rows_workers
 from tests.faults.arena import Finding, Trial
 
 
@@ -38,6 +38,8 @@ ROWS: dict[int, Row] = {
         Row(14, "any order and date", rows_log.any_order),
         Row(15, "a worker's clock jumps", rows_log.clock_jumps),
         Row(16, "poison", rows_log.poison),
+        Row(21, "the reasoner fails", rows_reasoner.reasoner_fails),
+        Row(22, "the reasoner is slow", rows_reasoner.reasoner_slow),
         Row(23, "replay from offset 0", rows_replay.replayed),
         Row(25, "one of three brokers killed", rows_brokers.one_of_three, brokers=3),
         Row(26, "two of three brokers killed", rows_brokers.two_of_three, brokers=3),

@@ -27,10 +27,11 @@ PLAIN_FIRST = 200
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """What the traffic is made of: shares of all records."""
+    """What the traffic is made of: shares of all records. `is_varied`: no two searches are for the same."""
 
     rate_per_s: int = 300
     users: int = 200
+    is_varied: bool = False
     duplicates: float = 0.0
     shifted: float = 0.0
     poison: float = 0.0
@@ -69,15 +70,17 @@ def records(seed: int, mix: Mix) -> Iterator[Sent]:
             yield Sent(*poison.record(draw), None)
         else:
             shift_s = _shift_s(draw) if number > PLAIN_FIRST and draw.random() < mix.shifted else 0.0
-            recent.append(event(draw, f"e{seed}-{number}", f"u{draw.randrange(mix.users)}", shift_s))
+            user, wanted = f"u{draw.randrange(mix.users)}", f"{number}" if mix.is_varied else ""
+            recent.append(event(draw, f"e{seed}-{number}", user, shift_s, wanted))
             yield recent[-1]
 
 
-def event(draw: random.Random, event_id: str, user: str, shift_s: float = 0.0) -> Sent:
-    """One good event of now, or of another time."""
+def event(draw: random.Random, event_id: str, user: str, shift_s: float = 0.0, wanted: str = "") -> Sent:
+    """One good event of now, or of another time; `wanted` makes a search one of its own."""
     (kind,) = draw.choices(tuple(_DATA), _WEIGHTS)
     when = datetime.now(UTC) + timedelta(seconds=shift_s)
-    told = {"id": event_id, "type": kind, "time": when.isoformat(), "user": user, "data": _DATA[kind]}
+    data = {"query": f"warm socks {wanted}"} if wanted and kind == "searched" else _DATA[kind]
+    told = {"id": event_id, "type": kind, "time": when.isoformat(), "user": user, "data": data}
     return Sent(f"demo:{user}".encode(), orjson.dumps(told), event_id)
 
 
