@@ -61,7 +61,10 @@ class Shoppers:
 
 @contextlib.contextmanager
 def traffic(stack: Deployment) -> Iterator[list[Decision]]:
-    """Traffic around the block; afterwards the list holds a decision for each event, in order, and nothing crashed."""
+    """Traffic around the block; afterwards the list holds a decision for each event, in order, and nothing crashed.
+
+    No embedder runs here, and that is all that may be missing.
+    """
     shoppers, before, decisions = Shoppers(stack), stack.state(), list[Decision]()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(shoppers.run)
@@ -73,7 +76,7 @@ def traffic(stack: Deployment) -> Iterator[list[Decision]]:
             shoppers.is_over.set()
     made = stack.decided(running.result())
     decisions += [made[event] for event in running.result()]
-    assert not [decision for decision in decisions if decision.degraded]
+    assert {reason for decision in decisions for reason in decision.degraded} <= {"embedder_away"}
     assert stack.state() == before
 
 
