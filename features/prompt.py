@@ -1,27 +1,34 @@
 """A user's state as a short, redacted prompt for the reasoner, and the state hash that says "nothing changed".
 
-The prompt holds order states, failures, the last search, help page and typed text, with recency in buckets
-(`RECENCY`), oldest first, and ends in `SLOT`, where the latent query is pooled (algorithm.md 2.1). Page views are
-not in it: equal meaning is equal text, and equal text is one cache entry.
+    PREFIX[, language xx]. <order state>. <when>: <what happened>. <when>: <what was searched or written>. SLOT
+
+A change of meaning is another order state, failure, deed, search, help page or typed text, or the class of the page on
+which that happened; time counts in buckets (`RECENCY`). The text is a function of that meaning alone and the hash is
+the text's: equal meaning is equal text, and equal text is one cache entry, whoever it is of. Views of pages and items
+add nothing until something telling follows them: alone, they never refresh (20 events later the state has forgotten
+where that was, and so does the prompt). What was told more than `VISIT_MS` before
+the newest happening is left out, but for the newest order. The latent query is pooled at `SLOT` (algorithm.md 2.1).
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
 
 from features.canonical import ShopperEvent
 from features.contract import Locale
-from features.events import EventKind, OrderStatus
-from features.knowledge import Intent
-from features.state import Order, UserState
+from features.events import EventKind
+from features.goods import is_goods
+from features.intent import Intent
+from features.state import SESSION_GAP_MS, Failure, UserState, by_time
+from features.untrusted import MAX_TEXT_BYTES, clean
+from features.wording import DEEDS, FAILURES, GOODS, PAGES, order_words
 
-PREFIX = "A customer of an online shop"
-"""How every prompt begins, a user's and an intent's alike, so that the model's keys and values of it can be reused.
+PREFIX = "Name the help topic that a customer of an online shop needs"
+"""The instruction with which every prompt begins, a user's and an intent's alike: its keys and values can be reused.
 
 What follows begins with a full stop or a comma: byte-level tokenizers part there, so that the first tokens are equal.
 """
@@ -29,71 +36,46 @@ What follows begins with a full stop or a comma: byte-level tokenizers part ther
 SLOT = ' The topic of the question of this customer, in one word: "'
 """How every prompt ends, a user's and an intent's alike."""
 
-MAX_PROMPT_CHARS = 640
-"""No prompt is longer, whatever the state holds."""
+MAX_PROMPT_TOKENS = 512
+"""No prompt has more, whatever the state holds: it has at most as many bytes of UTF-8, and each token of a byte-level
+(or byte-fallback) tokenizer covers at least one. Whole parts are dropped until it fits, the oldest first."""
 
 RECENCY: tuple[tuple[int, str], ...] = (
     (5 * 60_000, "Just now"),
     (3_600_000, "In the last hour"),
     (86_400_000, "Today"),
 )
-"""Age limits in ms, and how a prompt says them. What is older is left out, but for orders."""
+"""Age limits in ms, and how a prompt says them. What is older is left out, but for the newest order."""
 
-EARLIER = "Earlier"
-FORM = "rgalign prompt 1"
+VISIT_MS = SESSION_GAP_MS
+"""A visit speaks for itself: what was told longer before the newest happening belongs to another one."""
+
+FORM = "rgalign prompt 2"
 """Names this wording; the reasoner's base_id holds it, so that another wording is another space."""
 
-MAX_PARTS = 6
-_MAX_ORDERS = 3
-_ORDERED, _FAILED = 2, 3
-_MAX_TEXT_BYTES = 90
+_DEED, _GOODS, _PAGE, _FAILED, _HELP, _SAID = range(6)
+_WHAT_BYTES, _WHY_BYTES, _TITLE_BYTES, _SEARCH_BYTES, _DESCRIPTION_BYTES = 32, 48, 48, 96, 160
+_QUOTED = frozenset({_GOODS, _HELP, _SAID})
+"""Kinds that tell nothing without their quote."""
 _INTENT_EXAMPLES = 2
-
-_EMAIL = re.compile(r"[^\s<>(),;:]+@[^\s<>(),;]*")
-_LONG_NUMBER = re.compile(r"\+?\(?\d(?:[\s().\-/_:+]{0,3}\d){6,}")
-_MARKUP = re.compile(r"<\||\|>")
-_UNSEEN = frozenset({"Cc", "Co", "Cs", "Cn", "Zl", "Zp"})
-
-_ORDER_WORDS: dict[str, str] = {
-    OrderStatus.PLACED: "order placed",
-    OrderStatus.PAID: "order paid",
-    OrderStatus.PACKED: "order packed",
-    OrderStatus.IN_TRANSIT: "order in transit",
-    OrderStatus.OUT_FOR_DELIVERY: "order out for delivery",
-    OrderStatus.DELAYED: "order delayed",
-    OrderStatus.LOST: "order lost",
-    OrderStatus.DELIVERED: "order delivered",
-    OrderStatus.RETURN_REQUESTED: "asked to return an order",
-    OrderStatus.RETURN_IN_TRANSIT: "return on its way back",
-    OrderStatus.REFUNDED: "order refunded",
-    OrderStatus.CANCELLED: "order cancelled",
-}
-_FAILURE_WORDS: dict[EventKind, str] = {
-    EventKind.VOUCHER_REJECTED: "voucher rejected",
-    EventKind.SIGN_IN_FAILED: "sign-in failed",
-    EventKind.PAYMENT_FAILED: "payment failed",
-}
-_KIND_WORDS: dict[EventKind, str] = {
-    EventKind.CHECKOUT_STARTED: "started the checkout",
-    EventKind.ACCOUNT_CHANGED: "changed the account",
-}
 _QUIET = frozenset({EventKind.PAGE_VIEWED, EventKind.PRODUCT_VIEWED, EventKind.CART_UPDATED, EventKind.OTHER})
 
 
 class _Told(NamedTuple):
-    """Something that happened, as the state has it: our `words` and untrusted `quotes`.
-
-    `bucket` indexes RECENCY (0 = just now); a higher `weight` tells more of the need.
-    """
+    """Something that happened: `bucket` indexes RECENCY, `kind` is a number above, the quotes are untrusted."""
 
     bucket: int
-    weight: int
+    kind: int
     words: str
     quotes: tuple[str, ...] = ()
 
 
+_Happened = tuple[int, int, str, tuple[str, ...]]
+"""Its time in ms, then the fields of _Told from `kind` on."""
+
+
 class Prompt(NamedTuple):
-    """A prompt, at most `MAX_PROMPT_CHARS` long and ending in `SLOT`, and its `state_hash`."""
+    """A prompt, at most `MAX_PROMPT_TOKENS` long and ending in `SLOT`, and its `state_hash`."""
 
     text: str
     hash: str
@@ -110,25 +92,10 @@ def prompt_of(state: UserState, now_ms: int, locale: Locale | None = None) -> Pr
     What was worded lately is remembered: an event that changes no meaning costs a look at the state alone.
     """
     language = (locale or state.locale or "en")[:2]
-    return _worded(language, (*_orders(state, now_ms), *_happenings(state, now_ms)))
-
-
-@lru_cache(maxsize=8192)
-def _worded(language: str, told: tuple[_Told, ...]) -> Prompt:
-    parts = sorted({(part.bucket, -part.weight, _sentence(part)) for part in told})
-    sentences = [f"{PREFIX}." if language == "en" else f"{PREFIX}, language {language}."]
-    for bucket, when in reversed([*enumerate(when for _, when in RECENCY), (len(RECENCY), EARLIER)]):
-        said = [text for at, _, text in reversed(parts[:MAX_PARTS]) if at == bucket]
-        sentences += [f"{when}: {', '.join(said)}."] if said else []
-    text = _ended(" ".join(sentences))
-    return Prompt(text, state_hash(text))
-
-
-def _sentence(told: _Told) -> str:
-    if told.weight == _FAILED:
-        why = ", ".join(filter(None, (clean(quote, limit) for quote, limit in zip(told.quotes, (30, 40), strict=True))))
-        return told.words + (f" ({why})" if why else "")
-    return f"{told.words} '{clean(told.quotes[0])}'" if told.quotes else told.words
+    if not state.orders:
+        return _worded(language, "", _told(state, 0, now_ms))
+    order = max(state.orders.items(), key=by_time)[1]
+    return _worded(language, order_words(order.status, order.delay_days), _told(state, order.at_ms, now_ms))
 
 
 def is_telling(event: ShopperEvent) -> bool:
@@ -138,60 +105,13 @@ def is_telling(event: ShopperEvent) -> bool:
 
 def intent_prompt(intent: Intent) -> str:
     """The intent's side of the same slot: its canonical title, description and first examples."""
-    examples = " ".join(clean(example) for example in intent.examples[:_INTENT_EXAMPLES])
-    told = f"{PREFIX}. {RECENCY[0][1]}: wrote '{clean(intent.title)}'."
-    return _ended(f"{told} {clean(intent.description, max_bytes=160)} {examples}")
-
-
-def _ended(text: str) -> str:
-    """The text, cut so that the slot always fits."""
-    return text[: MAX_PROMPT_CHARS - len(SLOT)] + SLOT
-
-
-def _bucket(at_ms: int, now_ms: int) -> int:
-    """Which of RECENCY an event of `at_ms` falls into; len(RECENCY) when it is older. The future is just now."""
-    age_ms = now_ms - at_ms
-    for bucket, (limit_ms, _) in enumerate(RECENCY):
-        if age_ms < limit_ms:
-            return bucket
-    return len(RECENCY)
-
-
-def _orders(state: UserState, now_ms: int) -> list[_Told]:
-    newest = sorted(state.orders.values(), key=lambda order: order.at_ms, reverse=True)
-    return [_Told(_bucket(order.at_ms, now_ms), _ORDERED, _order_words(order)) for order in newest[:_MAX_ORDERS]]
-
-
-def _order_words(order: Order) -> str:
-    words = _ORDER_WORDS.get(order.status, "order")
-    late = order.delay_days >= 1 and order.status == OrderStatus.DELAYED
-    return words + (_delay(order.delay_days) if late else "")
-
-
-def _delay(days: float) -> str:
-    return " by a few days" if days < 7 else " by more than a week"
-
-
-def _happenings(state: UserState, now_ms: int) -> Iterator[_Told]:
-    """Events that tell of a need, with their words; what is older than the last bucket is left out."""
-    for at_ms, weight, words, quotes in _told(state):
-        if at_ms > 0 and (bucket := _bucket(at_ms, now_ms)) < len(RECENCY):
-            yield _Told(bucket, weight, words, quotes)
-
-
-def _told(state: UserState) -> Iterator[tuple[int, int, str, tuple[str, ...]]]:
-    """(time, weight, words, quotes) of everything the state remembers in words."""
-    for kind, words in _KIND_WORDS.items():
-        yield state.last_kind_ms(kind), 1, words, ()
-    for kind, words in _FAILURE_WORDS.items():
-        if (failure := state.failures.get(kind)) is not None:
-            yield failure.at_ms, _FAILED, words, (failure.what, failure.error)
-    if state.last_help_topic:
-        yield state.last_help_ms, 4, "read help on", (state.last_help_topic,)
-    if state.last_search:
-        yield state.last_search_ms, 5, "searched", (state.last_search,)
-    if state.last_text:
-        yield state.last_text_ms, 6, "wrote", (state.last_text,)
+    title = clean(intent.title)
+    told = [f"{RECENCY[0][1]}: wrote '{title}'" if title else "", clean(intent.description, _DESCRIPTION_BYTES)]
+    told += [" ".join(filter(None, map(clean, intent.examples[:_INTENT_EXAMPLES])))]
+    parts = [PREFIX, *filter(None, told)]
+    while len((text := _text(parts)).encode()) > MAX_PROMPT_TOKENS:
+        del parts[-1]
+    return text
 
 
 def state_hash(prompt: str) -> str:
@@ -199,25 +119,105 @@ def state_hash(prompt: str) -> str:
     return hashlib.sha256(prompt.encode()).hexdigest()
 
 
-def clean(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
-    r"""Untrusted text made safe to quote: NFKC, no controls or invisible marks, personal data hidden, capped in UTF-8.
+def _told(state: UserState, ordered_ms: int, now_ms: int) -> tuple[_Told, ...]:
+    """What happened within `VISIT_MS` before the newest happening, and not before the last bucket.
 
-    >>> clean("mail  me at jo@example.com,\u200b card 4111 1111 1111 1111")
-    'mail me at [email], card [number]'
+    `ordered_ms` is when the newest order was heard of, 0 for never.
     """
-    visible = "".join(_visible(character) for character in unicodedata.normalize("NFKC", text))
-    plain = _MARKUP.sub(" ", visible).replace('"', "'")
-    redacted = redact(" ".join(plain.split()))
-    return redacted.encode()[:max_bytes].decode(errors="ignore").strip()
+    happened = [found for found in _happenings(state) if found[0] > 0]
+    said_ms = max(happened)[0] if happened else ordered_ms
+    since_ms = max(said_ms - VISIT_MS, now_ms - RECENCY[-1][0] + 1)
+    happened += _around(state, since_ms, max(said_ms, ordered_ms))
+    return tuple(
+        [_Told(_bucket(at, now_ms), kind, words, said) for at, kind, words, said in happened if at >= since_ms]
+    )
 
 
-def redact(text: str) -> str:
-    """Hides what can name a person: e-mail addresses and numbers of seven digits or more (phones, cards, accounts)."""
-    return _LONG_NUMBER.sub("[number]", _EMAIL.sub("[email]", text))
+def _happenings(state: UserState) -> Iterator[_Happened]:
+    """The newest happening of each kind; 0 ms is never.
+
+    A search before the last typed text is left out: the text says it again, and better.
+    """
+    for kind, words in DEEDS.items():
+        yield state.last_kind_ms(kind), _DEED, words, ()
+    if state.failures:
+        name, failure = max(state.failures.items(), key=_failed_at)
+        yield failure.at_ms, _FAILED, FAILURES.get(name, "something failed"), (failure.what, failure.error)
+    if state.last_help_topic:
+        yield state.last_help_ms, _HELP, "read help on", (state.last_help_topic,)
+    if state.last_search and state.last_search_ms >= state.last_text_ms:
+        yield state.last_search_ms, _SAID, "searched", (state.last_search,)
+    if state.last_text:
+        yield state.last_text_ms, _SAID, "wrote", (state.last_text,)
 
 
-def _visible(character: str) -> str:
-    category = unicodedata.category(character)
-    if category == "Cf":
-        return ""
-    return " " if category in _UNSEEN else character
+def _around(state: UserState, since_ms: int, newest_ms: int) -> list[_Happened]:
+    """The page on which the newest happening took place, and the item that a telling event named last."""
+    page = ""
+    goods: list[_Happened] = []
+    for event in state.recent:
+        if event.at_ms < since_ms:
+            break
+        if event.at_ms > newest_ms:
+            continue
+        page = page or PAGES.get(event.page, "")
+        if event.detail and event.kind in GOODS and not goods:
+            goods = [(event.at_ms, _GOODS, GOODS[event.kind], (event.detail,))]
+    return [(newest_ms, _PAGE, page, ()), *goods] if page else goods
+
+
+def _bucket(at_ms: int, now_ms: int) -> int:
+    """Which of RECENCY an event of `at_ms` falls into; the future is just now, and what is older is in the last."""
+    age_ms = now_ms - at_ms
+    for bucket, (limit_ms, _) in enumerate(RECENCY):
+        if age_ms < limit_ms:
+            return bucket
+    return len(RECENCY) - 1
+
+
+def _failed_at(item: tuple[str, Failure]) -> tuple[int, str]:
+    return item[1].at_ms, item[0]
+
+
+@lru_cache(maxsize=8192)
+def _worded(language: str, order: str, told: tuple[_Told, ...]) -> Prompt:
+    """The order, then what happened, then what was said, each from the oldest on; the oldest parts yield."""
+    beginning = PREFIX if language == "en" else f"{PREFIX}, language {language}"
+    sentences = [beginning, f"{order[0].upper()}{order[1:]}"] if order else [beginning]
+    parts = [part for part in sorted(told, key=_place) if part.kind not in _QUOTED or _quote(part)]
+    while len((text := _text([*sentences, *_dated(parts)])).encode()) > MAX_PROMPT_TOKENS:
+        parts.remove(max(parts, key=_age))
+    return Prompt(text, state_hash(text))
+
+
+def _text(sentences: list[str]) -> str:
+    return f"{'. '.join(sentences)}.{SLOT}"
+
+
+def _place(part: _Told) -> tuple[bool, int, int, str]:
+    return part.kind == _SAID, -part.bucket, part.kind, part.words
+
+
+def _age(part: _Told) -> int:
+    return part.bucket
+
+
+def _dated(parts: list[_Told]) -> Iterator[str]:
+    for bucket, together in groupby(parts, _age):
+        yield f"{RECENCY[bucket][1]}: {', '.join(map(_phrase, together))}"
+
+
+def _phrase(part: _Told) -> str:
+    if part.kind == _FAILED:
+        why = ", ".join(filter(None, map(clean, part.quotes, (_WHAT_BYTES, _WHY_BYTES))))
+        return f"{part.words} ({why})" if why else part.words
+    return f"{part.words} '{_quote(part)}'" if part.quotes else part.words
+
+
+def _quote(part: _Told) -> str:
+    """What may be quoted of a part, or nothing."""
+    (text,) = part.quotes
+    if part.kind == _GOODS:
+        title = clean(text, _TITLE_BYTES) if is_goods(text) else ""
+        return "" if "[" in title else title
+    return clean(text, MAX_TEXT_BYTES if part.words == "wrote" else _SEARCH_BYTES)

@@ -59,7 +59,7 @@ class DeadLetters:
         await asyncio.gather(*sent)
         for _, letter in letters:
             DEAD_LETTERS.labels(topic=letter.topic, reason=letter.reason).inc()
-            log.warning("dead_letter", at=letter.origin, reason=letter.reason, detail=letter.detail)
+            log.warning("dead_letter", at=letter.origin, reason=letter.reason)  # the detail quotes what a shopper sent
 
     async def _send(self, record: Record, letter: DeadLetter) -> asyncio.Future[Any]:
         foreign = [(name, value) for name, value in record.headers if name not in _FIELDS]

@@ -1,5 +1,6 @@
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,20 @@ from features.contract import to_ms
 from features.events import EventData, EventKind, OrderStatus, PageClass, UserEvent
 from features.fold import fold
 from features.knowledge import load
-from features.prompt import MAX_PROMPT_CHARS, PREFIX, SLOT, clean, intent_prompt, is_telling, render, state_hash
+from features.models import ensure_reasoner
+from features.prompt import (
+    MAX_PROMPT_TOKENS,
+    PREFIX,
+    SLOT,
+    clean,
+    intent_prompt,
+    is_telling,
+    prompt_of,
+    render,
+    state_hash,
+)
+from features.prompt_tokens import opened_tokenizer
+from features.settings import Connections
 from features.state import Failure, Order, UserState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -43,6 +57,11 @@ CANARIES = st.one_of(
 )
 
 
+@pytest.fixture(scope="module")
+def tokenizer():
+    return opened_tokenizer(ensure_reasoner(Connections().cache))
+
+
 def event(kind, minutes_ago=0, number=0, **data):
     at = NOW - timedelta(minutes=minutes_ago)
     return UserEvent(id=f"{kind}{number}", type=kind, time=at, user="u1", data=EventData(**data))
@@ -61,7 +80,7 @@ def test_any_state_gives_a_bounded_prompt_that_ends_in_the_slot(state):
     prompt = render(state, NOW_MS)
     assert prompt.startswith(PREFIX)
     assert prompt.endswith(SLOT)
-    assert len(prompt) <= MAX_PROMPT_CHARS
+    assert len(prompt.encode()) <= MAX_PROMPT_TOKENS
     assert prompt.count('"') == SLOT.count('"')
     assert not any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co"} for character in prompt)
 
@@ -72,18 +91,42 @@ def test_personal_data_in_typed_text_is_in_no_prompt(before, canary, behind):
     typed = f"{before} {canary} {behind}"
     state = UserState(last_text=typed, last_text_ms=NOW_MS, last_search=typed, last_search_ms=NOW_MS)
     prompt = render(state, NOW_MS)
-    visible = unicodedata.normalize("NFKC", canary).replace("\u200b", "")
-    assert visible not in prompt
-    assert not ("@" in canary and visible.partition("@")[2] in prompt)
+    visible = unicodedata.normalize("NFKC", canary).replace("\u200b", "").lower()
+    assert visible not in prompt.lower()
+    assert not ("@" in canary and visible.partition("@")[2] in prompt.lower())
 
 
-@given(STATES, st.lists(st.sampled_from(PageClass), max_size=5))
+LIVED = st.lists(
+    st.sampled_from(
+        [
+            ("searched", {"query": "late parcel"}),
+            ("help_page_opened", {"topic": "Delivery", "page": "help"}),
+            ("payment_failed", {"error": "declined", "page": "checkout"}),
+            ("return_requested", {"order_id": "o1", "item_title": "wool coat"}),
+            ("page_viewed", {"page": "returns"}),
+            ("chat_opened", {"text": "where is it"}),
+        ]
+    ),
+    max_size=6,
+)
+VIEWS = st.lists(
+    st.one_of(
+        st.builds(lambda page: ("page_viewed", {"page": page}), st.sampled_from(PageClass)),
+        st.just(("product_viewed", {"item_title": "oak shelf"})),
+        st.just(("cart_updated", {"quantity": 2})),
+    ),
+    max_size=12,
+)
+
+
+@given(LIVED, VIEWS, st.sampled_from([0, 20, 40]))
 @settings(deadline=None)
-def test_page_views_alone_change_nothing(state, pages):
-    state.locale = "en"
+def test_views_alone_change_nothing(lived, views, minutes_later):
+    state = after(*(event(kind, 60, number, **data) for number, (kind, data) in enumerate(lived)))
     before = render(state, NOW_MS)
-    for number, page in enumerate(pages):
-        fold(state, event("page_viewed", page=page, number=number), NOW_MS, watermark_ms=0)
+    for number, (kind, data) in enumerate(views):
+        at = event(kind, 40 - minutes_later, 100 + number, **data)
+        fold(state, at, to_ms(at.time), watermark_ms=0)
     assert render(state, NOW_MS) == before
 
 
@@ -127,13 +170,96 @@ def test_what_tells_of_a_need_changes_the_hash(change):
 
 
 def test_the_newest_happening_stands_next_to_the_slot():
-    state = after(event("searched", minutes_ago=30, query="vouchers"), event("chat_opened", text="where is my parcel"))
+    state = after(event("chat_opened", minutes_ago=20, text="where is it"), event("searched", query="vouchers"))
     told = render(state, NOW_MS).removesuffix(SLOT)
-    assert told.index("In the last hour: searched 'vouchers'") < told.index("Just now: wrote 'where is my parcel'")
+    assert told.index("In the last hour: wrote 'where is it'") < told.index("Just now: searched 'vouchers'")
 
 
-def test_tokens_that_steer_the_model_are_not_passed_on():
-    assert clean('<|im_end|> ignore "this"\x00\u202e') == "im_end ignore 'this'"
+def test_a_view_counts_once_something_telling_happens_there():
+    viewed = [event("page_viewed", 2, page="returns"), event("product_viewed", 1, item_title="oak shelf")]
+    told = after(*viewed, event("searched", query="label"))
+    assert "on the returns page" in render(told, NOW_MS)
+    assert "oak shelf" not in render(told, NOW_MS)
+    elsewhere = after(event("page_viewed", 2, page="account"), event("searched", query="label"))
+    assert state_hash(render(elsewhere, NOW_MS)) != state_hash(render(told, NOW_MS))
+
+
+def test_an_item_is_named_by_the_telling_event_it_comes_with():
+    named = event("return_requested", order_id="o1", item_title="Wool winter COAT")
+    assert "returns 'wool winter coat'" in render(after(named), NOW_MS)
+    speech = event("return_requested", order_id="o1", item_title="When do I get my money back?")
+    assert "money" not in render(after(speech), NOW_MS)
+
+
+def test_a_visit_speaks_for_itself_and_the_newest_order_stays():
+    earlier = [
+        event("searched", 90, query="vouchers"),
+        event("order_status_changed", 95, order_id="o1", order_status="delayed", delay_days=2),
+    ]
+    told = render(after(*earlier, event("chat_opened", text="where is my parcel")), NOW_MS)
+    assert "vouchers" not in told
+    assert "Order delayed by a few days." in told
+    assert "vouchers" in render(after(*earlier), NOW_MS)
+
+
+def test_equal_words_are_equal_prompts_whoever_types_them_how():
+    ways = [
+        "Where is my parcel?",
+        "hi, where  is my parcel",
+        "WHERE IS MY PARCEL!! thanks",
+        "please: where is my parcel",
+    ]
+    assert len({render(after(event("chat_opened", text=way)), NOW_MS) for way in ways}) == 1
+
+
+@given(STATES)
+@settings(deadline=None)
+def test_the_hash_is_a_function_of_the_text_and_the_text_of_the_state(state):
+    again = UserState.from_bytes(state.to_bytes())
+    assert prompt_of(again, NOW_MS) == prompt_of(state, NOW_MS)
+    assert prompt_of(state, NOW_MS).hash == state_hash(render(state, NOW_MS))
+
+
+def test_whole_parts_are_dropped_the_oldest_first():
+    long = "długie słowo " * 30
+    state = after(
+        event("searched", 2, query=long[:190]),
+        event("payment_failed", 20, error=long[:190], method=long[:190]),
+        event("help_page_opened", 1, topic=long[:190]),
+        event("return_requested", 3, order_id="o", item_title="ąę" * 90),
+        event("chat_opened", 1, text=long),
+        event("searched", 0, 1, query=long[:190]),
+    )
+    told = render(state, NOW_MS)
+    assert len(told.encode()) <= MAX_PROMPT_TOKENS
+    assert "wrote 'długie" in told
+    assert "payment failed" not in told
+    assert all(part.count("'") % 2 == 0 for part in told.split(". "))
+
+
+@given(STATES)
+@settings(deadline=None, max_examples=60)
+def test_no_prompt_has_more_tokens_than_its_budget(tokenizer, state):
+    tokens = len(tokenizer.encode(render(state, NOW_MS)).ids)
+    assert tokens <= len(render(state, NOW_MS).encode()) <= MAX_PROMPT_TOKENS
+
+
+@given(STATES)
+@settings(deadline=None, max_examples=60)
+def test_every_prompt_begins_with_the_tokens_of_the_prefix(tokenizer, state):
+    prefix = tokenizer.encode(PREFIX).ids
+    assert tokenizer.encode(render(state, NOW_MS)).ids[: len(prefix)] == prefix
+
+
+@given(TEXT)
+@settings(deadline=None)
+def test_a_quote_cannot_be_closed_from_within(text):
+    told = render(UserState(last_text=text, last_text_ms=NOW_MS), NOW_MS).removeprefix(PREFIX).removesuffix(SLOT)
+    if told != ".":
+        assert told.startswith(". Just now: wrote '")
+        inner = told.removeprefix(". Just now: wrote '").removesuffix("'.")
+        assert not any(mark in inner for mark in ':"<>{}|\\')
+        assert all(x[-1:].isalpha() and y[:1].isalpha() for x, y in pairwise(inner.split("'")))
 
 
 def test_every_intent_ends_in_the_same_slot():
@@ -142,13 +268,13 @@ def test_every_intent_ends_in_the_same_slot():
         assert prompt.startswith(PREFIX)
         assert prompt.endswith(SLOT)
         assert clean(intent.title) in prompt
-        assert len(prompt) <= MAX_PROMPT_CHARS
+        assert len(prompt.encode()) <= MAX_PROMPT_TOKENS
 
 
 def test_every_failure_and_order_status_has_words():
     for status in OrderStatus:
         state = UserState(orders={"o": Order(status, NOW_MS, 0.0)})
-        assert "order" in render(state, NOW_MS) or "return" in render(state, NOW_MS)
+        assert "order" in render(state, NOW_MS).lower() or "return" in render(state, NOW_MS).lower()
     assert "payment failed (card, declined)" in render(
         UserState(failures={EventKind.PAYMENT_FAILED: Failure("card", "declined", NOW_MS)}), NOW_MS
     )
