@@ -11,9 +11,9 @@ from redis.exceptions import NoScriptError
 from features.redis_client import Command, exchange
 from features.row_scripts import SCRIPTS
 
-CHUNK_ROWS = 64
-"""So many rows are encoded at a time, about a millisecond's work."""
-CHUNKS_UNDER_WAY = 3
+CHUNK_ROWS = 32
+"""So many rows are encoded at a time, about half a millisecond's work."""
+CHUNKS_UNDER_WAY = 4
 """So many chunks, and connections, may wait for the store's answer at a time."""
 
 Row = TypeVar("Row")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 
+from features.redis_client import Command
 from features.views import ORDER_STATE, USER_ACTIVITY
 from features.wire import stamp_field, time_field
 
@@ -14,35 +15,37 @@ REFUSED = 0
 TAKEN = 1
 """What a script answers: the store has another row than the changes are of; a row of a greater guard; neither."""
 
-SHOPPER_STAMP = stamp_field("shopper").decode()
+SHOPPER_STAMP = stamp_field("shopper")
 """The stamp of a shopper's rows, which are written together."""
 SHOPPER_TIMES = tuple(time_field(view.name).decode() for view in (USER_ACTIVITY, ORDER_STATE))
 
 WHOLE = """
-local stamp = redis.call('HGET', KEYS[1], ARGV[2])
-if stamp and string.sub(stamp, 1, 40) > string.sub(ARGV[3], 1, 40) then return 0 end
-for first = 2, #ARGV, 2000 do
-  redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 1999, #ARGV)))
+local told = cmsgpack.unpack(ARGV[1])
+local stamp = redis.call('HGET', KEYS[1], told[2])
+if stamp and string.sub(stamp, 1, 40) > string.sub(told[3], 1, 40) then return 0 end
+for first = 2, #told, 2000 do
+  redis.call('HSET', KEYS[1], unpack(told, first, math.min(first + 1999, #told)))
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], told[1])
 return 1
 """
-"""ARGV: time to live in ms, stamp field, stamp, then field and value in turn (Lua unpacks at most 8,000 at once)."""
+"""ARGV: one `packed` list, which costs less than its parts as arguments: time to live in ms, stamp field, stamp, then
+field and value in turn (Lua unpacks at most 8,000 at once)."""
 SHOPPER_CHANGES = f"""
 local told = cmsgpack.unpack(ARGV[1])
-local found = redis.call('HMGET', KEYS[1], '{SHOPPER_STAMP}', '{SHOPPER_TIMES[0]}', '{SHOPPER_TIMES[1]}')
+local found = redis.call('HMGET', KEYS[1], '{SHOPPER_STAMP.decode()}', '{SHOPPER_TIMES[0]}', '{SHOPPER_TIMES[1]}')
 if found[1] ~= told[2] or found[2] ~= told[3] or (found[3] or '') ~= told[4] then return -1 end
-redis.call('HSET', KEYS[1], '{SHOPPER_STAMP}', unpack(told, 5))
+redis.call('HSET', KEYS[1], '{SHOPPER_STAMP.decode()}', unpack(told, 5))
 if told[1] ~= '' then redis.call('PEXPIRE', KEYS[1], told[1]) end
 return 1
 """
-"""ARGV: one `packed` list, which costs less than its parts as arguments: time to live in ms or '' to leave it, the
-stamp and the two times that the store must have ('' = no such row), the new stamp, then field and value in turn.
-Feast's own writes leave the stamp but not the time as it was."""
+"""ARGV: one `packed` list: time to live in ms or '' to leave it, the stamp and the two times that the store must have
+('' = no such row), the new stamp, then field and value in turn. Feast's own writes leave the stamp but not the time as
+it was."""
 
 SCRIPTS = (WHOLE, SHOPPER_CHANGES)
 WHOLE_SHA, SHOPPER_CHANGES_SHA = (
-    hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in SCRIPTS
+    hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode() for script in SCRIPTS
 )
 
 
@@ -74,4 +77,12 @@ def packed(texts: Sequence[bytes]) -> bytes:
     >>> packed([b"a", b""]).hex()
     'dc0002a161a0'
     """
-    return b"\xdc" + len(texts).to_bytes(2) + b"".join([_HEADS[len(text)] + text for text in texts])
+    parts = [b""] * (2 * len(texts))
+    parts[::2] = map(_HEADS.__getitem__, map(len, texts))
+    parts[1::2] = texts
+    return b"\xdc" + len(texts).to_bytes(2) + b"".join(parts)
+
+
+def call(sha: bytes, key: bytes, told: Sequence[bytes]) -> Command:
+    """The command that runs one of `SCRIPTS` on a key."""
+    return "EVALSHA", sha, 1, key, packed(told)

@@ -21,7 +21,7 @@ from features.row_scripts import (
     SHOPPER_STAMP,
     TAKEN,
     WHOLE_SHA,
-    packed,
+    call,
     stamp,
 )
 from features.state import Order, UserState
@@ -40,7 +40,6 @@ Encode = Callable[[Any], tuple[bytes, ...]]
 
 _KINDS = tuple(kind.value for kind in COUNTED)
 _NEVER = Tally(0.0, 0.0, 0.0, 0.0, 0)
-_CHANGES_SHA = SHOPPER_CHANGES_SHA.encode()
 _float, _int, _text = ENCODERS[Dtype.FLOAT32], ENCODERS[Dtype.INT64], ENCODERS[Dtype.STRING]
 
 
@@ -125,12 +124,11 @@ class ShopperRows:
                 told += encode(new)
         is_new_day = before[0] // DAY_MS != after[0] // DAY_MS
         had = (self._ttl if is_new_day else b"", last.stamp, encode_time(before[0]), _order_time(before), written)
-        return (b"EVALSHA", _CHANGES_SHA, b"1", self._activity.key(write.user), packed([*had, *told]))
+        return call(SHOPPER_CHANGES_SHA, self._activity.key(write.user), [*had, *told])
 
     def _whole(self, write: _Write, written: bytes) -> Command:
         told = [part for encode, new in zip(self._encoders, write.parts, strict=True) for part in encode(new)]
-        head = ("EVALSHA", WHOLE_SHA, 1, self._activity.key(write.user), self._ttl, SHOPPER_STAMP, written)
-        return (*head, *told)
+        return call(WHOLE_SHA, self._activity.key(write.user), [self._ttl, SHOPPER_STAMP, written, *told])
 
     def _compiled(self) -> tuple[Encode, ...]:
         """One encoder a part, in the order of `parts_of`: a part -> field, value, field, value ..."""

@@ -14,7 +14,7 @@ from features.columns import Rows, Selection
 from features.guarded_writes import accepted, evaluate, evaluate_rows
 from features.redis_client import Command, exchange
 from features.row_plan import RowPlan, Values
-from features.row_scripts import TAKEN, WHOLE_SHA, stamp
+from features.row_scripts import TAKEN, WHOLE_SHA, call, stamp
 from features.views import VIEWS, View
 from features.windows import DAY_MS
 
@@ -51,7 +51,7 @@ class OnlineRows:
         self, redis: Any, project: str, ttl_ms: int = ROW_TTL_MS, views: Iterable[View] = tuple(VIEWS.values())
     ) -> None:
         self._redis = redis
-        self._ttl_ms = ttl_ms
+        self._ttl = b"%d" % ttl_ms
         self._plans = {view.name: RowPlan(view, project) for view in views}
 
     async def write(self, view: str, key: str, values: Mapping[str, Any], at_ms: int, guard: tuple[int, int]) -> bool:
@@ -116,7 +116,7 @@ class OnlineRows:
     def _command(self, write: _Write) -> Command:
         row, plan = write.row, write.plan
         parts = plan.encoded(write.values, row.at_ms)
-        return ("EVALSHA", WHOLE_SHA, 1, plan.key(row.key), self._ttl_ms, plan.stamp, write.stamp, *parts)
+        return call(WHOLE_SHA, plan.key(row.key), [self._ttl, plan.stamp, write.stamp, *parts])
 
     async def _replies(self, commands: Sequence[Command]) -> list[Any]:
         return accepted(await exchange(self._redis, commands))

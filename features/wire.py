@@ -25,9 +25,10 @@ _STRING_TYPE = 2
 _float = struct.Struct("<f")
 _tagged_float = struct.Struct("<Bf")
 _length = struct.Struct("<I")
-_SMALL = [bytes([number]) for number in range(0x80)]
-_LOW_14 = [bytes((number & 0x7F | 0x80, number >> 7 | 0x80)) for number in range(1 << 14)]
-_SMALL_INT64 = [_TAG_INT64 + number for number in _SMALL]
+_MORE = [bytes((number & 0x7F | 0x80, number >> 7 | 0x80)) for number in range(1 << 14)]
+_LAST = [bytes([number]) if number < 0x80 else bytes((number & 0x7F | 0x80, number >> 7)) for number in range(1 << 14)]
+"""14 bits of a varint, by whether others follow."""
+_SMALL_INT64 = [_TAG_INT64 + number for number in _LAST[:0x80]]
 
 Encoder = Callable[[Any], bytes]
 
@@ -78,26 +79,15 @@ def varint(number: int) -> bytes:
     >>> varint(300).hex(), len(varint(-1))
     ('ac02', 10)
     """
-    if 0 <= number < 0x80:
-        return _SMALL[number]
-    if 1 << 35 <= number < 1 << 42:  # a moment in ms between 1971 and 2109: its 16 seconds are shared by many
-        return _LOW_14[number & 0x3FFF] + _high(number >> 14)
-    return _varint(number)
-
-
-@lru_cache(4096)
-def _high(number: int) -> bytes:
-    return _varint(number)
-
-
-def _varint(number: int) -> bytes:
     number &= 0xFFFFFFFFFFFFFFFF
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    if number < 1 << 14:
+        return _LAST[number]
+    out = _MORE[number & 0x3FFF]
+    number >>= 14
+    while number >= 1 << 14:
+        out += _MORE[number & 0x3FFF]
+        number >>= 14
+    return out + _LAST[number]
 
 
 def read_varint(raw: bytes, start: int) -> tuple[int, int]:
@@ -123,7 +113,7 @@ def encode_time(at_ms: int) -> bytes:
 
 @lru_cache(4096)
 def _seconds(number: int) -> bytes:
-    return b"\x08" + _varint(number) if number else b""
+    return b"\x08" + varint(number) if number else b""
 
 
 @lru_cache(4096)
@@ -193,7 +183,7 @@ def _encode_vector(value: Any) -> bytes:
     return vector_head(len(vector)) + vector.tobytes()
 
 
-_NANOS = [b"", *(b"\x10" + _varint(ms * 1_000_000) for ms in range(1, 1000))]
+_NANOS = [b"", *(b"\x10" + varint(ms * 1_000_000) for ms in range(1, 1000))]
 
 ENCODERS: dict[Dtype, Encoder] = {
     Dtype.FLOAT32: _encode_float32,
