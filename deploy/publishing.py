@@ -30,10 +30,15 @@ READY_SHARE = 0.95
 
 POLL_S = 0.2
 WARM_DEADLINE_S = 20.0
+"""How long an embedder may say nothing new of a space that it fills."""
 
 
 class NothingToRollBackTo(RuntimeError):
     """The registry holds no bundle before the serving one."""
+
+
+class SpaceNotFilled(RuntimeError):
+    """An embedder fills a bundle's query space and has not come far enough to serve it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +102,14 @@ def release(
     *,
     note: str = "",
     wait_s: float = WARM_DEADLINE_S,
+    is_urgent: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Released:
-    """Stages a bundle, waits until its query space is warm (at most `wait_s`), then has it served."""
+    """Stages a bundle, waits while its query space fills, then has it served.
+
+    The wait ends at `READY_SHARE` of the traffic, or when no embedder has told anything new for `wait_s`. Raises
+    `SpaceNotFilled` when that is too little, unless it `is_urgent`; without any embedder there is nothing to wait for.
+    """
     from export.bundle import read
     from export.registry import Registry
 
@@ -118,15 +128,22 @@ def release(
         time=datetime.now(UTC),
         note=note,
     )
+    asyncio.run(_forget_share(connections, manifest.space_id))
     publish(connections, topics.MODELS, [(message.key, message)])
     share = _wait_until_warm(connections, manifest.space_id, wait_s, sleep) if wait_s else None
+    if share is not None and share < READY_SHARE and not is_urgent:
+        raise SpaceNotFilled(
+            f"{share:.0%} of the traffic's latent queries are in the space of {version} and no more came for "
+            f"{wait_s:.0f} s; expected {READY_SHARE:.0%}: the bundle stays staged and the one before serves on; "
+            "look at the embedder's log, then run the command again"
+        )
     serving = message.model_copy(update={"stage": "serving", "time": datetime.now(UTC)})
     publish(connections, topics.MODELS, [(serving.key, serving)])
     return Released(version, share)
 
 
 def rollback(connections: Connections, *, wait_s: float = WARM_DEADLINE_S) -> Released:
-    """Serves the bundle before the serving one. Raises `NothingToRollBackTo` when there is none."""
+    """Serves the bundle before the serving one, however full its space is. Raises `NothingToRollBackTo`."""
     from export.registry import Registry
 
     versions = Registry(connections.registry).versions()
@@ -138,7 +155,7 @@ def rollback(connections: Connections, *, wait_s: float = WARM_DEADLINE_S) -> Re
             f"{serving[-1].version if serving else 'nothing'} serves: there is no older bundle; "
             "see `rgalign release list`"
         )
-    return release(connections, versions[place - 1], note="rolled back", wait_s=wait_s)
+    return release(connections, versions[place - 1], note="rolled back", wait_s=wait_s, is_urgent=True)
 
 
 def releases_table(connections: Connections) -> Table:
@@ -161,14 +178,20 @@ def releases_table(connections: Connections) -> Table:
 def _wait_until_warm(
     connections: Connections, space_id: str, wait_s: float, sleep: Callable[[float], None]
 ) -> float | None:
-    """The ready share an embedder reports for a space; None when none answers in time."""
+    """The share of the traffic that embedders report for a space, once it is enough or grows no more; None without."""
     share: float | None = None
-    for _ in range(int(wait_s / POLL_S)):
-        share = asyncio.run(_ready_share(connections, space_id))
-        if share is not None and share >= READY_SHARE:
-            break
+    left = wait_s / POLL_S
+    while left > 0 and (share is None or share < READY_SHARE):
         sleep(POLL_S)
+        before, share = share, asyncio.run(_ready_share(connections, space_id))
+        left = wait_s / POLL_S if share != before else left - 1
     return share
+
+
+async def _forget_share(connections: Connections, space_id: str) -> None:
+    """What was reported when the space was filled before says nothing of now."""
+    async with open_redis(connections) as redis:
+        await QueryCache(redis, connections).forget_ready(space_id)
 
 
 async def _ready_share(connections: Connections, space_id: str) -> float | None:

@@ -161,6 +161,10 @@ class QueryCache:
         """Tells the share (0..1) of the traffic's prompts that a space has."""
         await self._redis.set(self.ready_key(space_id), f"{share:.4f}", ex=TTL_S)
 
+    async def forget_ready(self, space_id: str) -> None:
+        """Forgets the share, to be told anew."""
+        await self._redis.delete(self.ready_key(space_id))
+
     async def is_alive(self, space_id: str) -> bool:
         """Whether an embedder that fills this space said so within `ALIVE_S`."""
         return bool(await self._redis.exists(self.alive_key(space_id)))
