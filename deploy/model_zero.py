@@ -19,7 +19,7 @@ from features.knowledge import KnowledgeBase, load
 from features.prompt import state_hash
 from features.settings import Connections
 from features.vectors import Source, embed_kept, ensure_intent_vectors, sources
-from training.world import PHRASES
+from training.words import PHRASES
 
 SEED = 7
 SESSIONS = 5000

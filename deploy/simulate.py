@@ -24,8 +24,11 @@ from features.knowledge import load
 from features.settings import Connections
 from stream.connecting import started
 from stream.topics import DECISIONS
+from training.dials import Dials
 from training.traffic import LiveShopper, arrivals
-from training.world import Session, World, load_phrases
+from training.visits import Session
+from training.words import load_phrases
+from training.world import World
 
 TICK_S = 0.02
 MAX_POST = 200
@@ -210,7 +213,7 @@ class Crowd:
 
 def world_of(seed: int, *, drift: bool = True, haste: float = 1.0) -> World:
     """The demo's world: our own knowledge base and phrases."""
-    return World(load(), load_phrases(), seed, drift=drift, haste=haste)
+    return World(load(), load_phrases(), seed, Dials(drift=drift), haste=haste)
 
 
 def run_for(gateway_url: str, *, rate: float, seconds: float, seed: int) -> Tally:

@@ -29,6 +29,7 @@ class Dials:
     `drift`: a carrier strike and a faulty voucher campaign begin at `drift_from_ms`.
     `season`: the height of the wave in which families are needed more and less; 0 = none.
     `outages`: the share of days on which payment, sign-in or vouchers fail far more often.
+    `new_words_from_ms`: when shoppers begin to say everything in words that nobody used before; 0 = never.
     `new_intents`: the share of intents that nobody needs and nobody can be offered before `new_from_ms`.
     """
 
@@ -42,6 +43,7 @@ class Dials:
     drift_from_ms: int = 0
     season: float = 0.0
     outages: float = 0.0
+    new_words_from_ms: int = 0
     new_intents: float = 0.0
     new_from_ms: int = 0
 
@@ -59,5 +61,5 @@ class Dials:
         return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
 
 
-SCIENCE = Dials(semantic_share=1.0, users=1000, pace_s=25.0, season=0.3, outages=0.1)
+SCIENCE = Dials(semantic_share=1.0, users=1000, pace_s=45.0, season=0.3, outages=0.1)
 """The world of the results, at the upper end of the grid; `dataclasses.replace` gives the other shares."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from features.contract import to_ms
 from features.events import Decision, Outcome, OutcomeKind, UserEvent
-from training.world import Session, World
+from training.visits import Session
+from training.world import World
 
 FAREWELL_MS = 1500
 """How long after the click that solved the need a shopper says goodbye."""

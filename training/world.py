@@ -1,89 +1,59 @@
-"""The declared world: simulated shoppers with a latent need, whose clicks follow a known oracle.
+"""The declared world: simulated shoppers with latent needs, whose clicks follow a known oracle.
 
-What it assumes, so that nobody mistakes it for people: a session has one need (an intent of the KB) or, for
-`NO_NEED` of them, none. Needs follow a Zipf law over a seeded order of the intents. A session's events make the
-need's eligibility true; error texts, delays and pages narrow it down to a few intents; for `REVEALED` of the needs a
-search or chat text says it in words. A seen prompt is clicked with probability examination(position) x
-relevance(need, intent), independently of the others; a click solves the need. Without a need nobody clicks.
+What it assumes, so that nobody mistakes it for people (training/WORLD.md says it at length): orders move from visit to
+visit whatever anybody needs (`orders`); within a visit a need - an intent of the KB that is eligible by then - arises,
+passes or gives way from event to event (`needs`); what happens next and what it tells depend on the need alone
+(`habits`, `words`). A seen prompt is clicked with probability examination(position) x relevance(need, intent),
+independently of the others; a click solves the need. Without a need nobody clicks.
 
-Drift (`drift=True`, from `drift_from_ms` on) is a carrier strike together with a faulty voucher campaign: intents
-about delayed or lost parcels and about rejected vouchers are needed `DRIFT_FACTOR` times as often as before.
+Drift (`Dials.drift`) is a carrier strike together with a faulty voucher campaign: intents about delayed or lost parcels
+and about rejected vouchers are needed `DRIFT_FACTOR` times as often as before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import mmh3
 import numpy as np
-import yaml
-from numpy.typing import NDArray
 
 from features.contract import from_ms
 from features.events import Decision, EventData, EventKind, Outcome, OutcomeKind, PageClass, Prompt, UserEvent
 from features.intent import Intent
 from features.knowledge import KnowledgeBase
 from training import shopping
+from training.choices import F64, NO_NEED
+from training.dials import Dials
+from training.habits import Habits
+from training.needs import Needs
+from training.orders import LiveOrder, Orders
+from training.visits import Session, Shopper, facts_of, order_facts
+from training.words import Phrases
 
-NO_NEED, REVEALED, SPANISH, ZIPF = 0.35, 0.5, 0.2, 0.9
+SPANISH = 0.2
+UTC_OFFSETS_H: Mapping[str, tuple[int, ...]] = {"en": (-8, -5, 0, 1), "es": (-6, -3, 1)}
+"""Where shoppers live, by their language."""
+EVENTS = (4, 9)
+"""The fewest and the most events of a visit, beside the news of orders."""
+PACE_SIGMA, LONGEST_STEP_S = 1.2, 1200.0
+"""Times between events are lognormal, with the spread of real shop sessions, and never open a new session."""
 EXAMINATION = (1.0, 0.75, 0.55, 0.42, 0.33, 0.27, 0.22, 0.18, 0.15, 0.12)
-"""The probability that a shopper looks at position 1, 2, ... of a slate that is on the screen."""
+"""The probability that a shopper looks at position 1, 2, ... of a slate on the screen, at a position bias of 1."""
 OWN, SIBLING, STRANGER = 0.75, (0.06, 0.15), 0.004
 """Relevance of the need itself, the range for intents of its family, and that of all others."""
-UNSEEN, DISMISS_IDLE, DISMISS_NEEDY = 0.05, 0.08, 0.03
-"""How often a slate is never seen, and how often an unclicked one is dismissed, without and with a need."""
-DRIFT_FACTOR = 8.0
-DRIFT_FACTS = frozenset({"order:delayed", "order:lost", "recent:parcel_delayed", "recent:voucher_rejected"})
-PHRASES = Path(__file__).with_name("phrases.yaml")
-
-Phrases = Mapping[str, Sequence[str]]
-
-
-def load_phrases(path: Path = PHRASES) -> Phrases:
-    """What shoppers type for each intent, {intent id: phrases}. Raises ValueError if the file is no such mapping."""
-    told = yaml.safe_load(path.read_text())
-    if not isinstance(told, dict) or not all(isinstance(said, list) and said for said in told.values()):
-        raise ValueError(
-            f"{path} is not a mapping of intent ids to lists of phrases; expected e.g. `track: [wheres it]`"
-        )
-    return {intent_id: [str(phrase) for phrase in said] for intent_id, said in told.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Shopper:
-    """Somebody who comes back from session to session."""
-
-    id: str
-    locale: str
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One visit: what the shopper needs (None = only looking) and what they will do, with planned event times."""
-
-    number: int
-    shopper: Shopper
-    need: str | None
-    revealed: bool
-    start_ms: int
-    steps: tuple[tuple[float, UserEvent], ...]
-    """(delay_s after the step before, event); the events' times are start_ms plus the delays so far."""
-
-    @property
-    def events(self) -> tuple[UserEvent, ...]:
-        """The events in order."""
-        return tuple(event for _, event in self.steps)
+UNSEEN = 0.05
+"""How often a slate is never seen."""
+DISMISSED, TYPED = (0.08, 0.03), (0.01, 0.1)
+"""How often an unclicked slate is dismissed, and else a question typed below it: without and with a need."""
 
 
 class World:
-    """A seeded world: the same (knowledge base, phrases, seed, drift) gives the same sessions and answers.
+    """A seeded world: the same (knowledge base, phrases, seed, dials) gives the same sessions and answers.
 
-    `shoppers` people take turns, in a new random order each round. `haste` divides all waiting times. An intent
-    without phrases is typed in the words of its KB examples.
+    `dials.users` people take turns, in a new random order each round. `haste` divides all waiting times. An intent
+    without phrases is asked in the words of its KB examples.
     """
 
     def __init__(
@@ -91,10 +61,8 @@ class World:
         kb: KnowledgeBase,
         phrases: Phrases,
         seed: int,
+        dials: Dials = Dials(),  # noqa: B008 - frozen
         *,
-        drift: bool = False,
-        drift_from_ms: int = 0,
-        shoppers: int = 1000,
         tenant: str = "demo",
         haste: float = 1.0,
     ) -> None:
@@ -104,59 +72,60 @@ class World:
                 "the knowledge base has no active intent; expected at least one: nobody could need anything"
             )
         self.by_id: dict[str, Intent] = {intent.id: intent for intent in self.intents}
-        self.seed, self.tenant, self.haste, self.shoppers = seed, tenant, haste, shoppers
-        self._phrases = {i.id: tuple(phrases.get(i.id) or (said.lower() for said in i.examples)) for i in self.intents}
-        self._drift, self._drift_from_ms = drift, drift_from_ms
-
-    def _mix(self, at_ms: int) -> NDArray[np.float64]:
-        return self._drifted_mix if self._drift and at_ms >= self._drift_from_ms else self._usual_mix
-
-    @cached_property
-    def _usual_mix(self) -> NDArray[np.float64]:
-        order = self._rng("mix", 0).permutation(len(self.intents))
-        weights = 1.0 / (1.0 + order) ** ZIPF
-        return np.asarray(weights / weights.sum())
-
-    @cached_property
-    def _drifted_mix(self) -> NDArray[np.float64]:
-        hit = [bool(DRIFT_FACTS & {*i.eligibility.needs_all, *i.eligibility.needs_any}) for i in self.intents]
-        weights = self._usual_mix * np.where(hit, DRIFT_FACTOR, 1.0)
-        return np.asarray(weights / weights.sum())
+        self.place: dict[str, int] = {intent.id: place for place, intent in enumerate(self.intents)}
+        self.seed, self.dials, self.tenant, self.haste = seed, dials, tenant, haste
+        self.needs, self.habits = Needs(self.intents, seed, dials), Habits(self.intents, phrases, dials)
+        self._orders = Orders(seed)
 
     def need_mix(self, at_ms: int) -> dict[str, float]:
-        """The probability of each need among sessions that have one, at a time; sums to 1."""
-        return {intent.id: float(share) for intent, share in zip(self.intents, self._mix(at_ms), strict=True)}
+        """How much each intent is wanted at a time by somebody for whom all are eligible; sums to 1."""
+        return {i.id: float(share) for i, share in zip(self.intents, self.needs.mix(at_ms), strict=True)}
 
     def shopper(self, number: int) -> Shopper:
         """Who makes session `number`: everybody once a round."""
-        turn, place = divmod(number, self.shoppers)
-        index = int(self._rng("turn", turn).permutation(self.shoppers)[place])
-        spanish = self._rng("person", index).random() < SPANISH
-        return Shopper(f"shopper-{index}", "es" if spanish else "en")
+        turn, place = divmod(number, self.dials.users)
+        index = int(self._rng("turn", turn).permutation(self.dials.users)[place])
+        rng = self._rng("person", index)
+        locale = "es" if rng.random() < SPANISH else "en"
+        return Shopper(index, locale, int(rng.choice(UTC_OFFSETS_H[locale])))
 
     def session(self, number: int, start_ms: int) -> Session:
         """Session `number`, begun at `start_ms`; event ids depend on the seed and the number alone."""
-        rng = self._rng("session", number)
-        shopper = self.shopper(number)
-        need = self._need(start_ms, rng)
-        revealed = need is not None and bool(rng.random() < REVEALED)
-        words = self._phrases[need.id] if need and revealed else ()
-        orders, idle = f"o{self.seed}-{number}", self.intents[int(rng.integers(len(self.intents)))]
-        drafts = shopping.looking(idle, orders, rng)
-        if need is not None:
-            drafts = shopping.needing(need, words, orders, shopper.locale, rng)
-        steps, at_ms = [], start_ms
-        for index, (kind, told) in enumerate(drafts):
-            delay_ms = round(float(rng.gamma(2.0, 1200.0)) / self.haste) + 1
-            at_ms += delay_ms
-            event = self._event(f"w{self.seed}-{number}-{index}", kind, told, shopper, at_ms)
+        rng, shopper = self._rng("session", number), self.shopper(number)
+        orders = self._orders.at(shopper.number, number // self.dials.users)
+        steps: list[tuple[float, UserEvent]] = []
+        needs: list[int] = []
+        for (kind, told), need, delay_ms, at_ms in self._lived(shopper, orders, start_ms, rng):
+            event = self.event(f"w{self.seed}-{number}-{len(steps)}", kind, told, shopper, at_ms)
             steps.append((delay_ms / 1000, event))
-        return Session(number, shopper, need.id if need else None, revealed, start_ms, tuple(steps))
+            needs.append(need)
+        named = tuple(None if need == NO_NEED else self.intents[need].id for need in needs)
+        return Session(number, shopper, orders, start_ms, tuple(steps), named)
+
+    def _lived(
+        self, shopper: Shopper, orders: tuple[LiveOrder, ...], start_ms: int, rng: np.random.Generator
+    ) -> Iterator[tuple[shopping.Draft, int, int, int]]:
+        """(what happens, the need after it, ms since the event before, its time) of one visit."""
+        at_ms, need, facts = start_ms, NO_NEED, order_facts(orders)
+        failing = self.needs.failing(start_ms)
+        news = [shopping.order_news(order.status, order.id, rng) for order in orders if order.is_news]
+        for step in range(len(news) + int(rng.integers(*EVENTS, endpoint=True))):
+            delay_ms = self._delay_ms(rng)
+            at_ms += delay_ms
+            kind = news[step][0] if step < len(news) else self.habits.move(need, failing, rng)
+            facts |= facts_of(kind)
+            need = self.needs.next(need, self.needs.prior(facts, at_ms), is_first=step == 0, rng=rng)
+            told = news[step][1] if step < len(news) else self.habits.told(kind, need, shopper.locale, at_ms, rng)
+            yield (kind, told), need, delay_ms, at_ms
+
+    def _delay_ms(self, rng: np.random.Generator) -> int:
+        drawn_s = self.dials.pace_s * float(rng.lognormal(-(PACE_SIGMA**2) / 2, PACE_SIGMA))
+        return round(1000 * min(drawn_s, LONGEST_STEP_S) / self.haste) + 1
 
     def goodbye(self, session: Session, at_ms: int) -> UserEvent:
         """The last event of a session whose need was solved at `at_ms`: back to the home page."""
         name = f"w{self.seed}-{session.number}-bye"
-        return self._event(name, EventKind.PAGE_VIEWED, {"page": PageClass.HOME}, session.shopper, at_ms)
+        return self.event(name, EventKind.PAGE_VIEWED, {"page": PageClass.HOME}, session.shopper, at_ms)
 
     def relevance(self, need: str | None, intent_id: str) -> float:
         """How likely an examined prompt is clicked by somebody with this need; 0 without one."""
@@ -170,9 +139,19 @@ class World:
         low, high = SIBLING
         return low + (high - low) * mmh3.hash(f"{self.seed}/{need}/{intent_id}", signed=False) / 2**32
 
+    @cached_property
+    def relevances(self) -> F64:
+        """`relevance` of every intent for every need, f64[N + 1, N]; the last row is that of no need."""
+        rows = [[self.relevance(need, intent.id) for intent in self.intents] for need in (*self.by_id, None)]
+        return np.array(rows)
+
+    def examination(self, position: int) -> float:
+        """How likely somebody who sees a slate looks at this position (from 1)."""
+        return float(EXAMINATION[min(position, len(EXAMINATION)) - 1] ** self.dials.position_bias)
+
     def click_probability(self, need: str | None, intent_id: str, position: int) -> float:
         """The oracle: P(click | a seen slate has `intent_id` at `position`) = examination x relevance."""
-        return EXAMINATION[min(position, len(EXAMINATION)) - 1] * self.relevance(need, intent_id)
+        return self.examination(position) * self.relevance(need, intent_id)
 
     def oracle_ctr(self, need: str | None, intent_ids: Sequence[str]) -> float:
         """The oracle's P(at least one click) on a seen slate with these intents at positions 1, 2, ..."""
@@ -188,40 +167,42 @@ class World:
     ) -> list[Outcome]:
         """What the shopper does with a decision that reaches them at `at_ms`, in order of time.
 
-        Nothing for a silent decision or an unseen slate; else `shown`, then clicks or, seldom, a dismissal.
+        Nothing for a silent decision or an unseen slate; else `shown`, then clicks or, seldom, a dismissal or a typed
+        question; all before the shopper does the next thing, if the decision came before that.
         """
         if decision.decision != "show" or rng.random() < UNSEEN:
             return []
-        need = None if solved else session.need
-        shown_ms = at_ms + round(float(rng.gamma(2.0, 150.0)) / self.haste) + 1
-        outcomes = [self._outcome(decision, OutcomeKind.SHOWN, shown_ms, None)]
-        click_ms = shown_ms
-        for prompt in decision.prompts:
-            if rng.random() < self.click_probability(need, prompt.intent_id, prompt.position):
-                click_ms += round(float(rng.gamma(2.0, 1500.0)) / self.haste) + 1
-                outcomes.append(self._outcome(decision, OutcomeKind.CLICKED, click_ms, prompt))
-        if len(outcomes) == 1 and rng.random() < (DISMISS_NEEDY if need else DISMISS_IDLE):
-            dismissed_ms = shown_ms + round(float(rng.gamma(2.0, 2000.0)) / self.haste) + 1
-            outcomes.append(self._outcome(decision, OutcomeKind.DISMISSED, dismissed_ms, None))
+        need = None if solved else session.need_at(decision.trigger_event)
+        waits = np.cumsum([rng.gamma(2.0, 150.0), *rng.gamma(2.0, 1500.0, len(decision.prompts) + 1)]) / self.haste
+        waits *= min(1.0, 0.9 * session.patience_ms(decision.trigger_event, at_ms) / waits[-1])
+        due = (at_ms + round(wait) + 1 for wait in waits)
+        outcomes = [self._outcome(decision, OutcomeKind.SHOWN, next(due), None)]
+        outcomes += [
+            self._outcome(decision, OutcomeKind.CLICKED, next(due), prompt)
+            for prompt in decision.prompts
+            if rng.random() < self.click_probability(need, prompt.intent_id, prompt.position)
+        ]
+        if len(outcomes) == 1:
+            outcomes += self._unclicked(decision, need, session.shopper.locale, next(due), rng)
         return outcomes
+
+    def _unclicked(
+        self, decision: Decision, need: str | None, locale: str, at_ms: int, rng: np.random.Generator
+    ) -> list[Outcome]:
+        has_need = need is not None
+        if rng.random() < DISMISSED[has_need]:
+            return [self._outcome(decision, OutcomeKind.DISMISSED, at_ms, None)]
+        if rng.random() < TYPED[has_need]:
+            text = self.habits.chats(locale, at_ms).draw(NO_NEED if need is None else self.place[need], rng)
+            return [self._outcome(decision, OutcomeKind.TYPED_QUERY, at_ms, None, text)]
+        return []
 
     def answering(self, session: Session, decision: Decision) -> np.random.Generator:
         """The randomness of one answer: the same for the same trigger, whatever else happens and whenever."""
         return self._rng("answer", session.number, mmh3.hash(decision.trigger_event, signed=False))
 
-    def _rng(self, purpose: str, *numbers: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, mmh3.hash(purpose, signed=False), *numbers])
-
-    def _need(self, at_ms: int, rng: np.random.Generator) -> Intent | None:
-        has_need, drawn = rng.random() >= NO_NEED, rng.random()
-        if not has_need:
-            return None
-        place = int(np.searchsorted(np.cumsum(self._mix(at_ms)), drawn, side="right"))
-        return self.intents[min(place, len(self.intents) - 1)]
-
-    def _event(
-        self, event_id: str, kind: EventKind, told: Mapping[str, Any], shopper: Shopper, at_ms: int
-    ) -> UserEvent:
+    def event(self, event_id: str, kind: EventKind, told: Mapping[str, Any], shopper: Shopper, at_ms: int) -> UserEvent:
+        """Something that a shopper did, or that happened to their order."""
         return UserEvent(
             id=event_id,
             source="/simulated",
@@ -233,7 +214,9 @@ class World:
             data=EventData(**told),
         )
 
-    def _outcome(self, decision: Decision, kind: OutcomeKind, at_ms: int, prompt: Prompt | None) -> Outcome:
+    def _outcome(
+        self, decision: Decision, kind: OutcomeKind, at_ms: int, prompt: Prompt | None, text: str | None = None
+    ) -> Outcome:
         return Outcome(
             id=f"{decision.decision_id}:{kind}" + (f":{prompt.position}" if prompt else ""),
             decision_id=decision.decision_id,
@@ -243,4 +226,8 @@ class World:
             user=decision.user,
             intent_id=prompt.intent_id if prompt else None,
             position=prompt.position if prompt else None,
+            text=text,
         )
+
+    def _rng(self, purpose: str, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, mmh3.hash(purpose, signed=False), *numbers])

@@ -23,8 +23,11 @@ from stream.app import Worker
 from stream.batching import Batch, Record
 from stream.policy import PolicySettings
 from stream.settings import WorkerSettings
+from training.dials import Dials
 from training.traffic import LiveShopper, arrivals
-from training.world import Session, World, load_phrases
+from training.visits import Session
+from training.words import load_phrases
+from training.world import World
 
 PAUSE_MS = 31 * 60_000
 """Between two visits: a session ends, tiles can be closed, and Kafka lets a clock run as far ahead."""
@@ -44,7 +47,7 @@ class Lived:
         self.producer = KafkaProducer(bootstrap_servers=connections.kafka_url)
         self.consumer = KafkaConsumer(bootstrap_servers=connections.kafka_url, enable_auto_commit=False)
         self.positions: dict[TopicPartition, int] = defaultdict(int)
-        self.world = World(self.worker.knowledge.kb, load_phrases(), 3, shoppers=12, haste=4.0)
+        self.world = World(self.worker.knowledge.kb, load_phrases(), 3, Dials(users=12), haste=4.0)
         self.statistics = StatisticsJob(connections)
         self.epochs: dict[tuple[str, int], int] = {}
         self.shoppers: dict[str, LiveShopper] = {}

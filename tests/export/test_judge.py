@@ -40,7 +40,7 @@ def played():
     log = list(lived(world, kb, 600, FIRST_DAY_MS))
     ids = tuple(i.id for i in kb.intents)
     table = build([e.decision for _, e in log], [o for _, e in log for o in e.outcomes], ids)
-    needs = {e.decision.decision_id: session.need for session, e in log}
+    needs = {e.decision.decision_id: session.need_at(e.decision.trigger_event) for session, e in log}
     return world, table, [needs[d] for d in table.decision_id]
 
 
