@@ -7,9 +7,9 @@ import re
 _DOT = r"(?:\s*[(\[{<]\s*(?:dot|\.)\s*[)\]}>]\s*|\s+dot\s+|\.)"
 _LINK = re.compile(r"\b(?:https?:/|www\.)\S+", re.IGNORECASE)
 _EMAILS = (
-    re.compile(rf"[\w.+-]+\s*[(\[{{<]\s*(?:at|@)\s*[)\]}}>]\s*[\w-]+(?:{_DOT}[\w-]+)*", re.IGNORECASE),
-    re.compile(rf"[\w.+-]+\s+at\s+[\w-]+(?:{_DOT}[\w-]{{2,}})+", re.IGNORECASE),
-    re.compile(r"[^\s<>(),;:]*\s?@\s?[^\s<>(),;]*"),
+    re.compile(rf"(?<![\w.+-])[\w.+-]+\s*[(\[{{<]\s*(?:at|@)\s*[)\]}}>]\s*[\w-]+(?:{_DOT}[\w-]+)*", re.IGNORECASE),
+    re.compile(rf"(?<![\w.+-])[\w.+-]+\s+at\s+[\w-]+(?:{_DOT}[\w-]{{2,}})+", re.IGNORECASE),
+    re.compile(r"(?:(?<=[\s<>(),;:])|^)[^\s<>(),;:@]*\s?@\s?[^\s<>(),;]*"),
 )
 _ACCOUNT = re.compile(r"\b[a-z]{2}\d{2}(?:[ .-]?[a-z0-9]{4}){2,7}(?:[ .-]?[a-z0-9]{1,3})?\b", re.IGNORECASE)
 _SECRET = re.compile(
@@ -18,8 +18,8 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _KEY = re.compile(r"\b(?:[sprk]k|gh[pousr]|xox[abp])[-_][\w-]{8,}|\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\bAIza[\w-]{20,}")
-_LONG_WORD = re.compile(r"(?=\S*\d|\S*[a-z][A-Z])[\w+/=.-]{25,}")
-_MIXED_WORD = re.compile(r"\b(?=(?:[\w-]*?\d){3})(?=[\w-]*[^\W\d_])\w[\w-]{7,}")
+_LONG_WORD = re.compile(r"(?<![\w+/=.-])(?=\S*\d|\S*[a-z][A-Z])[\w+/=.-]{25,}")
+_MIXED_WORD = re.compile(r"(?<![\w-])(?=(?:[\w-]*?\d){3})(?=[\d_-]*[^\W\d_])[\w-]{8,}")
 _LONG_NUMBER = re.compile(r"\+?\(?\d(?:[\s().\-/_:+]{0,3}\d){6,}|\d{5,}")
 _NUMBERED = re.compile(
     r"\b(order|parcel|package|tracking|shipment|invoice|customer|account|member(?:ship)?|ref(?:erence)?|ticket|case|"

@@ -11,7 +11,7 @@ from features.steering import is_steering
 
 MAX_TEXT_BYTES = 160
 """The longest quote, in UTF-8."""
-_READ = 2 * MAX_TEXT_BYTES
+_READ = 240
 """Characters of a text, once made visible, that are looked at."""
 
 _UNSEEN = frozenset({"Cc", "Co", "Cs", "Cn", "Zl", "Zp"})
@@ -29,9 +29,8 @@ _OPENINGS = re.compile(
     r"^(?:(?:hi|hello|hey|hola|hallo|dear|please|pls|plz|por favor|bitte|question|sorry|good (?:morning|day|evening))"
     r"\b[ ,.!-]*)+"
 )
-_ENDINGS = re.compile(
-    r"(?:[ ,]*\b(?:please|pls|plz|thanks|thank you|thx|help|gracias|por favor|danke|bitte)\b[ .!?]*|[ .!?,-]+)+$"
-)
+_ENDINGS = ("please", "pls", "plz", "thanks", "thank you", "thx", "help", "gracias", "por favor", "danke", "bitte")
+_CLOSING = " .!?,-"
 
 
 @lru_cache(maxsize=8192)
@@ -75,7 +74,10 @@ def _shown(character: str) -> str:
 
 def _settled(text: str) -> str:
     """The text without greeting, thanks and closing marks; itself if that were all."""
-    return _ENDINGS.sub("", _OPENINGS.sub("", text)) or text
+    told = _OPENINGS.sub("", text).rstrip(_CLOSING)
+    while (ending := next(filter(told.endswith, _ENDINGS), "")) and not told[: -len(ending)][-1:].isalnum():
+        told = told[: -len(ending)].rstrip(_CLOSING)
+    return told or text
 
 
 def _capped(text: str, max_bytes: int) -> str:
