@@ -159,8 +159,8 @@ def _by_kind(state: UserState, now_ms: int) -> tuple[list[float], list[float]]:
     for kind, tally in state.tallies.items():
         for place, half_life_s in _COUNT_PLACES.get(kind, ()):
             counts[place] = round(tally.count(half_life_s, now_ms), 6)
-        if (place := _AGE_PLACE.get(kind)) is not None:
-            ages[place] = _age(tally.last_ms, now_ms)
+        if kind in _AGE_PLACE:
+            ages[_AGE_PLACE[kind]] = _age(tally.last_ms, now_ms)
     return counts, ages
 
 
