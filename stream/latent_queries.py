@@ -33,6 +33,8 @@ F32 = NDArray[np.float32]
 
 QUERY_DEADLINE_S = 0.25
 """How long a decision waits for its latent query before it does without."""
+BELIEVED_MS = 1000
+"""How long an embedder that was there is taken to be there still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class LatentQueries:
         self._cache = cache
         self._rows = rows
         self._clock = clock
+        self._alive = ("", 0)
 
     async def of(self, wanted: Sequence[Wanted], space_id: str, width: int) -> list[Query]:
         """The queries of a ranker's space f32[width], in the order asked for; never a vector of another space."""
@@ -79,11 +82,22 @@ class LatentQueries:
         queries = [NULL if vector is None else Query("fresh", vector) for vector in fresh]
         missed = [place for place, vector in enumerate(fresh) if vector is None]
         if missed:
-            last = await self._last([wanted[place].user for place in missed], space_id, width)
-            degraded = () if await self._cache.is_alive(space_id) else ("embedder_away",)
+            users = [wanted[place].user for place in missed]
+            last, is_alive = await asyncio.gather(self._last(users, space_id, width), self._is_filled(space_id))
+            degraded = () if is_alive else ("embedder_away",)
             for place, query in zip(missed, last, strict=True):
                 queries[place] = replace(query, degraded=degraded)
         return queries
+
+    async def _is_filled(self, space_id: str) -> bool:
+        """Whether an embedder fills the space; a yes holds for `BELIEVED_MS`."""
+        now_ms = self._clock()
+        known, seen_ms = self._alive
+        if known == space_id and 0 <= now_ms - seen_ms < BELIEVED_MS:
+            return True
+        is_alive = await self._cache.is_alive(space_id)
+        self._alive = (space_id, now_ms) if is_alive else ("", 0)
+        return is_alive
 
     async def _last(self, users: Sequence[str], space_id: str, width: int) -> list[Query]:
         """What the users' rows give; a third round trip for rows of another space."""

@@ -15,7 +15,7 @@ MAX_OPEN = 2000
 
 @dataclass(frozen=True, slots=True)
 class OpenSlate:
-    """The newest decision over a user, what it was made on, and the wall clock in ms at which it is of no more use."""
+    """The newest slate of a user, what it was made on, and the wall clock in ms at which it is of no more use."""
 
     partition: int
     trigger: Trigger
@@ -37,10 +37,12 @@ class OpenSlates:
         return len(self._by_user)
 
     def note(self, partition: int, made: Iterable[tuple[Trigger, Decision]], now_ms: int) -> None:
-        """Takes decisions that were published, in their order: each ends its user's slate before."""
+        """Takes decisions that were published, in their order: a new slate ends its user's slate before."""
         for trigger, decision in made:
+            if decision.decision != "show":
+                continue
             self._by_user.pop(decision.key, None)
-            if decision.decision == "show" and decision.embedding.state != "fresh":
+            if decision.embedding.state != "fresh":
                 until_ms = now_ms + decision.ttl_ms
                 self._by_user[decision.key] = OpenSlate(partition, trigger, decision, until_ms)
         while len(self._by_user) > self._max_open:

@@ -2,7 +2,7 @@
 
     published   a second decision that `refines` the first: same trigger, session, features and chance, other query
     only if     the k best eligible intents are others than before, and the answer is still to show
-    not if      the first is over, the shopper clicked or dismissed anything since, or a newer decision was made
+    not if      the first is over, the shopper clicked or dismissed anything since, or a newer slate was shown
 
 Caps are not asked again and nothing is charged: the slate that is replaced was paid for, and a silence or a holdout
 stays one. As the condition looks at the k best and never at what chance made of them, the propensities of the second

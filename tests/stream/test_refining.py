@@ -130,11 +130,19 @@ async def test_what_is_over_stays_as_it_is(line: Line) -> None:
     assert await refreshed(line, first) == []
 
 
-async def test_only_the_newest_decision_is_refined(line: Line) -> None:
+async def test_only_the_newest_slate_is_refined(line: Line) -> None:
     await shown(line)
     second = await shown(line, 2)
     await embedded(line, second)
     assert [found.refines for found in await refreshed(line, second)] == [second.decision_id]
+
+
+async def test_a_silence_leaves_what_is_shown_open(topics: Connections, bundle: Path) -> None:
+    async for line in opened(Line(topics, bundle, max_per_session=1)):
+        first = await shown(line)
+        await embedded(line, first)
+        assert (await shown(line, 2)).reason == "cap_reached"
+        assert [found.refines for found in await refreshed(line, first)] == [first.decision_id]
 
 
 async def test_a_new_claim_forgets_what_was_open(line: Line) -> None:
