@@ -23,7 +23,7 @@ from features.contract import Locale
 from features.events import EventKind
 from features.goods import is_goods
 from features.intent import Intent
-from features.state import SESSION_GAP_MS, Failure, UserState, by_time
+from features.state import SESSION_GAP_MS, Failure, Recent, UserState, by_time
 from features.untrusted import MAX_TEXT_BYTES, clean
 from features.wording import DEEDS, FAILURES, GOODS, PAGES, order_words
 
@@ -70,8 +70,10 @@ class _Told(NamedTuple):
     quotes: tuple[str, ...] = ()
 
 
+_Part = tuple[int, int, str, tuple[str, ...]]
+"""The fields of _Told: a plain tuple, since every event makes some."""
 _Happened = tuple[int, int, str, tuple[str, ...]]
-"""Its time in ms, then the fields of _Told from `kind` on."""
+"""As _Part, with the time in ms for the bucket."""
 
 
 class Prompt(NamedTuple):
@@ -119,56 +121,56 @@ def state_hash(prompt: str) -> str:
     return hashlib.sha256(prompt.encode()).hexdigest()
 
 
-def _told(state: UserState, ordered_ms: int, now_ms: int) -> tuple[_Told, ...]:
+def _told(state: UserState, ordered_ms: int, now_ms: int) -> tuple[_Part, ...]:
     """What happened within `VISIT_MS` before the newest happening, and not before the last bucket.
 
     `ordered_ms` is when the newest order was heard of, 0 for never.
     """
-    happened = [found for found in _happenings(state) if found[0] > 0]
+    happened = _happenings(state)
     said_ms = max(happened)[0] if happened else ordered_ms
     since_ms = max(said_ms - VISIT_MS, now_ms - RECENCY[-1][0] + 1)
-    happened += _around(state, since_ms, max(said_ms, ordered_ms))
-    return tuple(
-        [_Told(_bucket(at, now_ms), kind, words, said) for at, kind, words, said in happened if at >= since_ms]
-    )
+    if state.recent:
+        happened += _around(state.recent, since_ms, max(said_ms, ordered_ms))
+    return tuple([(_bucket(now_ms - at), kind, words, said) for at, kind, words, said in happened if at >= since_ms])
 
 
-def _happenings(state: UserState) -> Iterator[_Happened]:
-    """The newest happening of each kind; 0 ms is never.
+def _happenings(state: UserState) -> list[_Happened]:
+    """The newest happening of each kind.
 
     A search before the last typed text is left out: the text says it again, and better.
     """
-    for kind, words in DEEDS.items():
-        yield state.last_kind_ms(kind), _DEED, words, ()
+    tallies = state.tallies
+    found: list[_Happened] = [(tallies[kind].last_ms, _DEED, DEEDS[kind], ()) for kind in DEEDS if kind in tallies]
     if state.failures:
         name, failure = max(state.failures.items(), key=_failed_at)
-        yield failure.at_ms, _FAILED, FAILURES.get(name, "something failed"), (failure.what, failure.error)
+        found.append((failure.at_ms, _FAILED, FAILURES.get(name, "something failed"), (failure.what, failure.error)))
     if state.last_help_topic:
-        yield state.last_help_ms, _HELP, "read help on", (state.last_help_topic,)
+        found.append((state.last_help_ms, _HELP, "read help on", (state.last_help_topic,)))
     if state.last_search and state.last_search_ms >= state.last_text_ms:
-        yield state.last_search_ms, _SAID, "searched", (state.last_search,)
+        found.append((state.last_search_ms, _SAID, "searched", (state.last_search,)))
     if state.last_text:
-        yield state.last_text_ms, _SAID, "wrote", (state.last_text,)
+        found.append((state.last_text_ms, _SAID, "wrote", (state.last_text,)))
+    return found
 
 
-def _around(state: UserState, since_ms: int, newest_ms: int) -> list[_Happened]:
+def _around(recent: list[Recent], since_ms: int, newest_ms: int) -> list[_Happened]:
     """The page on which the newest happening took place, and the item that a telling event named last."""
     page = ""
     goods: list[_Happened] = []
-    for event in state.recent:
+    for event in recent:
         if event.at_ms < since_ms:
             break
         if event.at_ms > newest_ms:
             continue
-        page = page or PAGES.get(event.page, "")
+        if not page and event.page:
+            page = PAGES.get(event.page, "")
         if event.detail and event.kind in GOODS and not goods:
             goods = [(event.at_ms, _GOODS, GOODS[event.kind], (event.detail,))]
     return [(newest_ms, _PAGE, page, ()), *goods] if page else goods
 
 
-def _bucket(at_ms: int, now_ms: int) -> int:
-    """Which of RECENCY an event of `at_ms` falls into; the future is just now, and what is older is in the last."""
-    age_ms = now_ms - at_ms
+def _bucket(age_ms: int) -> int:
+    """Which of RECENCY an age falls into; the future is just now, and what is older is in the last."""
     for bucket, (limit_ms, _) in enumerate(RECENCY):
         if age_ms < limit_ms:
             return bucket
@@ -180,11 +182,11 @@ def _failed_at(item: tuple[str, Failure]) -> tuple[int, str]:
 
 
 @lru_cache(maxsize=8192)
-def _worded(language: str, order: str, told: tuple[_Told, ...]) -> Prompt:
+def _worded(language: str, order: str, told: tuple[_Part, ...]) -> Prompt:
     """The order, then what happened, then what was said, each from the oldest on; the oldest parts yield."""
     beginning = PREFIX if language == "en" else f"{PREFIX}, language {language}"
     sentences = [beginning, f"{order[0].upper()}{order[1:]}"] if order else [beginning]
-    parts = [part for part in sorted(told, key=_place) if part.kind not in _QUOTED or _quote(part)]
+    parts = [part for part in sorted(map(_Told._make, told), key=_place) if part.kind not in _QUOTED or _quote(part)]
     while len((text := _text([*sentences, *_dated(parts)])).encode()) > MAX_PROMPT_TOKENS:
         parts.remove(max(parts, key=_age))
     return Prompt(text, state_hash(text))
