@@ -114,6 +114,8 @@ class Embedder:
             if not await self._unless_stopped(loading):
                 return
             await stack.enter_async_context(self._outbox)
+            shared = (topics.QUERIES, topics.REFRESHED)
+            await self._outbox.agree([self._connections.named(topic.name) for topic in shared])
             reasoner, text = loading.result()
             self.work = self._embedding(reasoner)
             provider = getattr(reasoner, "provider", None)

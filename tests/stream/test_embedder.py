@@ -303,12 +303,26 @@ def test_the_role_embeds_what_is_asked_for_and_drains_on_sigterm(topics):
     try:
         vectors = asyncio.run(until_embedded(topics, requests[:2]))
         assert all(np.isfinite(vector).all() for vector in vectors)
-        assert httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).json()["ready"] is True
+        health = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).json()
+        assert (health["ready"], health["provider"]) == (True, "torch fp32 cpu")
+        assert until_told(f"http://127.0.0.1:{port}/metrics", topics.named(names.QUERIES.name))
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
         assert committed(topics) == len(requests) + 1
     finally:
         process.kill()
+
+
+def until_told(url, topic, timeout_s=20.0):
+    """The gauges of the consumer's lag on this topic, once they are all 0."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        lines = httpx.get(url, timeout=5).text.splitlines()
+        lag = [line for line in lines if line.startswith("rgalign_consumer_lag_records{") and topic in line]
+        if lag and all(line.endswith(" 0.0") for line in lag):
+            return lag
+        time.sleep(0.2)
+    raise AssertionError(f"found {lag}")
 
 
 async def until_embedded(connections, requests, timeout_s=60.0):
