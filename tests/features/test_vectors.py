@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from features.intent import LocaleText
 from features.knowledge import Intent, KnowledgeBase
 from features.settings import Connections
-from features.vectors import Source, embed_kept, ensure_intent_vectors, sources
+from features.vectors import Source, UnsoundVectors, embed_kept, ensure_intent_vectors, sources
 
 
 class Lengths:
@@ -51,6 +52,27 @@ def test_an_edit_computes_one_intent_on_each_side(tmp_path):
     ensure_intent_vectors(KnowledgeBase((intent("one", "One"), intent("two", "Two"))), tmp_path, *both)
     ensure_intent_vectors(KnowledgeBase((intent("one", "One"), intent("two", "Edited"))), tmp_path, *both)
     assert [len(asked) for asked in encoder.asked] == [2, 2, 1, 1]
+
+
+def test_another_languages_words_change_no_vector(tmp_path):
+    encoder = Lengths()
+    both = Source("1" * 64, lambda: encoder), Source("2" * 64, lambda: encoder)
+    english = intent("one", "One")
+    spoken = english.model_copy(update={"texts": {"es": LocaleText(title="Uno", description="Lo cuenta.")}})
+    ensure_intent_vectors(KnowledgeBase((english,)), tmp_path, *both)
+    ensure_intent_vectors(KnowledgeBase((spoken,)), tmp_path, *both)
+    assert len(encoder.asked) == 2
+
+
+@pytest.mark.parametrize("spoiled", [np.array([[np.nan, 1]]), np.ones((1, 3)), np.ones((2, 2))])
+def test_unsound_vectors_are_not_kept(tmp_path, monkeypatch, spoiled):
+    encoder = Lengths()
+    source = Source(encoder.base_id, lambda: encoder)
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder, "embed", lambda texts, progress=None: spoiled.astype(np.float32))
+        with pytest.raises(UnsoundVectors, match="expected finite"):
+            embed_kept(["a"], tmp_path, source)
+    assert embed_kept(["a"], tmp_path, source).tolist() == [[1, 1]]
 
 
 @pytest.mark.slow
