@@ -128,8 +128,8 @@ class EventLine:
         self._projection.note(batch.partition, batch.epoch, batch.last, states, batch.records[0].timestamp_ms)
         with stage("publish"):
             await self._outbox.send(self._names.decisions, batch.partition, [decision for _, decision in work.made])
+            self._slates.note(batch.partition, work.made, self._clock())
             await self._outbox.send(self._names.queries, batch.partition, work.queries)
-        self._slates.note(batch.partition, work.made, self._clock())
         self._count(batch, work)
 
     async def _worked(self, batch: Batch) -> Work:
