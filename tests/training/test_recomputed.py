@@ -92,6 +92,14 @@ def test_an_event_that_cannot_be_folded_is_as_if_it_had_never_been(monkeypatch):
     assert [row for _, row in rows(silent)] == expected
 
 
+def test_a_decision_that_refines_another_has_its_row_and_is_not_charged():
+    log = serving(VISIT)
+    second = replace(log.decisions[1][0], decision_id="refined")
+    refined = replace(log, decisions=log.decisions | {1: [*log.decisions[1], second]})
+    assert check_partition(refined, lambda e: True).differing == 0
+    assert dict(rows(refined))["refined"] == dict(rows(log))["d1"]
+
+
 def test_a_decision_whose_event_was_never_applied_is_skew():
     log = serving(VISIT)
     foreign = replace(log.decisions[3][0], trigger="t[0]@99")
