@@ -124,7 +124,7 @@ class QueryCache:
         pipeline.zadd(known, dict.fromkeys(times, at_ms))
         for state_hash, count in times.items():
             pipeline.expire(self.base_key(base_id, state_hash), TTL_S)
-            pipeline.zincrby(asked, count, state_hash)
+            pipeline.zadd(asked, {state_hash: count}, incr=True)
         for key in (known, asked):
             pipeline.zremrangebyrank(key, 0, -KNOWN_PROMPTS - 1)
             pipeline.expire(key, TTL_S)
@@ -148,8 +148,9 @@ class QueryCache:
         known = await self.known(base_id)
         if not known:
             return {}
-        counts: Any = await self._redis.zmscore(self._asked_key(base_id), known)
-        weights = {name: float(count or 1.0) for name, count in zip(known, counts, strict=True)}
+        told: Any = await self._redis.zrevrange(self._asked_key(base_id), 0, -1, withscores=True)
+        counts = {state_hash.decode(): count for state_hash, count in told}
+        weights = {name: counts.get(name, 1.0) for name in known}
         return dict(sorted(weights.items(), key=lambda item: -item[1]))
 
     async def ready(self, space_id: str) -> float | None:
@@ -163,11 +164,11 @@ class QueryCache:
 
     async def forget_ready(self, space_id: str) -> None:
         """Forgets the share, to be told anew."""
-        await self._redis.delete(self.ready_key(space_id))
+        await self._redis.expire(self.ready_key(space_id), 0)
 
     async def is_alive(self, space_id: str) -> bool:
         """Whether an embedder that fills this space said so within `ALIVE_S`."""
-        return bool(await self._redis.exists(self.alive_key(space_id)))
+        return await self._redis.get(self.alive_key(space_id)) is not None
 
     async def set_alive(self, space_ids: Iterable[str]) -> None:
         """Says that an embedder fills these spaces now."""

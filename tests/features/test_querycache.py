@@ -60,6 +60,25 @@ async def test_an_unfilled_space_has_no_share(cache):
     assert await cache.ready(SPACE) == 0.5
 
 
+async def test_what_is_asked_for_most_comes_first_and_what_is_unknown_never(cache):
+    await cache.write_base(BASE, {"rare": vector(1), "common": vector(2)}, at_ms=1)
+    await cache.note_asked(BASE, {"common": 2}, at_ms=2)
+    assert list((await cache.asked(BASE)).items()) == [("common", 3.0), ("rare", 1.0)]
+    assert await cache.asked("c" * 64) == {}
+
+
+async def test_an_embedder_that_says_nothing_is_away(cache):
+    assert not await cache.is_alive(SPACE)
+    await cache.set_alive([SPACE])
+    assert (await cache.is_alive(SPACE), await cache.is_alive(OTHER_SPACE)) == (True, False)
+
+
+async def test_a_share_that_is_forgotten_is_told_anew(cache):
+    await cache.set_ready(SPACE, 1.0)
+    await cache.forget_ready(SPACE)
+    assert await cache.ready(SPACE) is None
+
+
 def test_two_prefixes_never_share_a_key(connections):
     mine = QueryCache(None, connections)
     other = QueryCache(None, connections.model_copy(update={"prefix": "other"}))

@@ -126,7 +126,11 @@ async def test_the_acl_user_may_keep_latent_queries(secure: Secure) -> None:
         await cache.write_base("base", {"hash": np.ones(4, np.float32)}, at_ms=1)
         await cache.set_ready("space", 0.5)
         assert await cache.known("base") == ["hash"]
+        assert await cache.asked("base") == {"hash": 1.0}
         assert await cache.ready("space") == 0.5
+        await cache.forget_ready("space")
+        await cache.set_alive(["space"])
+        assert (await cache.ready("space"), await cache.is_alive("space")) == (None, True)
 
 
 def test_scram_lets_in_by_the_password_alone(secure: Secure) -> None:
