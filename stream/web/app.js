@@ -167,6 +167,11 @@ class Slate {
     if (!this.left.size) this.end();
   }
 
+  /** Whether this is the slate of that decision, and nothing of it was taken away: a late answer may replace it. */
+  isUntouched(decisionId) {
+    return this.decision.decision_id === decisionId && this.left.size === this.decision.prompts.length;
+  }
+
   end() {
     this.tellSeenPart([]);
     clearTimeout(this.timer);
@@ -198,6 +203,7 @@ function onDecision(decision) {
   logDecision(decision);
   const isOver = Date.now() - Date.parse(decision.made_at) > decision.ttl_ms;
   if (decision.decision !== "show" || isOver || !decision.prompts.length) return;
+  if (decision.refines && !slate?.isUntouched(decision.refines)) return;
   slate?.end();
   slate = new Slate(decision);
   byId("thanks").hidden = true;
