@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from hiredis import pack_command
 from redis.asyncio import Connection, Redis, RedisCluster, SSLConnection
@@ -37,17 +38,20 @@ class _Packed(Connection):
             return list(super().pack_command(*args))
         return [_pack(args)]
 
-    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """All replies, in order; a refusal is a value."""
+    async def send(self, commands: Sequence[Command]) -> None:
+        """Sends commands without waiting for their replies."""
         await self.send_packed_command(b"".join([_pack(tuple(command)) for command in commands]))
+
+    async def replies(self, count: int) -> list[Any]:
+        """The next `count` replies, in order; a refusal is a value."""
         parser: Any = self._parser
         try:
             async with asyncio.timeout(self.socket_timeout):
-                return [await parser.read_response() for _ in commands]
+                return [await parser.read_response() for _ in range(count)]
         except TimeoutError:
             await self.disconnect(nowait=True)
             raise RedisTimeoutError(
-                f"Redis gave no answer to {len(commands)} commands within {self.socket_timeout} s"
+                f"Redis gave no answer to {count} commands within {self.socket_timeout} s"
             ) from None
         except OSError as error:
             await self.disconnect(nowait=True)
@@ -91,16 +95,59 @@ async def exchange(redis: Any, commands: Sequence[Command]) -> list[Any]:
     On a RedisCluster each command goes to its key's node. Raises redis' ConnectionError or TimeoutError; then any of
     the commands may have taken effect.
     """
-    if not commands:
-        return []
-    if not (isinstance(redis, Redis) and issubclass(redis.connection_pool.connection_class, _Packed)):
-        pipe = redis.pipeline() if isinstance(redis, RedisCluster) else redis.pipeline(transaction=False)
+    async with Exchanges(redis) as exchanges:
+        await exchanges.send(commands)
+        return await exchanges.replies()
+
+
+class Exchanges:
+    """Exchanges that may overlap: each is sent by a connection of its own, and answered in the order of sending.
+
+    Use it as an async context: what is not answered when it ends is given up.
+    """
+
+    def __init__(self, redis: Any) -> None:
+        self._redis = redis
+        self._is_packed = isinstance(redis, Redis) and issubclass(redis.connection_pool.connection_class, _Packed)
+        self._under_way: deque[tuple[Any, Sequence[Command]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        while self._under_way:
+            connection, _commands = self._under_way.popleft()
+            if connection is not None:
+                await connection.disconnect(nowait=True)  # its replies must not answer another exchange
+                await self._redis.connection_pool.release(connection)
+
+    async def send(self, commands: Sequence[Command]) -> None:
+        """Sends `commands`; when this returns, they are on their way. A pipeline of redis-py goes when it is asked."""
+        if not (self._is_packed and commands):
+            self._under_way.append((None, commands))
+            return
+        connection = await self._redis.connection_pool.get_connection()
+        self._under_way.append((connection, commands))
+        await connection.send(commands)
+
+    async def replies(self) -> list[Any]:
+        """The replies to what was sent longest ago. Raises as `exchange` does."""
+        connection, commands = self._under_way.popleft()
+        if connection is None:
+            return await self._by_pipeline(commands)
+        try:
+            return list(await connection.replies(len(commands)))
+        finally:
+            await self._redis.connection_pool.release(connection)
+
+    async def _by_pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        if not commands:
+            return []
+        is_cluster = isinstance(self._redis, RedisCluster)
+        pipe = self._redis.pipeline() if is_cluster else self._redis.pipeline(transaction=False)
         for command in commands:
             pipe.execute_command(*command)
         return list(await pipe.execute(raise_on_error=False))
-    pool: Any = redis.connection_pool
-    connection = await pool.get_connection()
-    try:
-        return list(await connection.exchange(commands))
-    finally:
-        await pool.release(connection)
