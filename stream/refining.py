@@ -121,7 +121,7 @@ class Refining:
             }
         )
         await self.publish(slate.partition, [second])
-        log.info("refined", model=serving.ranker.version, query=again.embedding.state, partition=slate.partition)
+        log.info("refined", at=first.trigger_offset, model=serving.ranker.version, query=again.embedding.state)
 
     def _close(self, slate: OpenSlate, result: str) -> None:
         REFINED.labels(result=result).inc()
