@@ -16,6 +16,7 @@ from export.assemble import assemble
 from export.registry import Registry, folder_of
 from features.adapter import Adapter
 from features.knowledge import KnowledgeBase
+from features.parity_record import known
 from features.vectors import IntentVectors
 from training import calibrate, cycle
 from training.checkpoint import Checkpoint
@@ -112,7 +113,7 @@ def train_and_publish(
             kb_version=material.kb.version,
             created=datetime.now(UTC),
             metrics=metrics,
-            notes={"note": note} if note else None,
+            notes={**({"note": note} if note else {}), **_parity_notes(cache, material.base_id)},
             cache=cache,
         )
         uri, _ = registry.publish(draft)
@@ -122,6 +123,11 @@ def train_and_publish(
     kept.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(kept)
     return Built(folder.name, folder, kept)
+
+
+def _parity_notes(cache: Path, base_id: str) -> dict[str, str]:
+    """The parity records of the reasoner's backends that this machine holds, to travel with the bundle."""
+    return {f"parity of {provider}": told for provider, told in known(cache, base_id).items()}
 
 
 def checkpoint_path(registry: Registry, version: str) -> Path:

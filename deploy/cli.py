@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.commands import dev, evaluate, features, kb, learning, release, roles, topics
+from deploy.commands import dev, evaluate, features, kb, learning, reasoner, release, roles, topics
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +22,7 @@ app.add_typer(topics.app, name="topics", help="Create, list and watch topics; re
 app.add_typer(kb.app, name="kb", help="Check, compare and publish the knowledge base.")
 app.add_typer(features.app, name="features", help="Intent statistics, the history for Feast, training-serving skew.")
 app.add_typer(evaluate.app, name="evaluate", help="Judge a bundle against another; report how good the parts are.")
+app.add_typer(reasoner.app, name="reasoner", help="Prove a backend of the language model; it serves only then.")
 app.add_typer(release.app, name="release", help="List, serve and roll back model bundles.")
 for command in (*roles.COMMANDS, *learning.COMMANDS):
     app.command()(command)

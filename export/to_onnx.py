@@ -132,7 +132,7 @@ def _graph(
     outputs: Sequence[str],
     axes: tuple[dict[int, torch.export.Dim], ...],
 ) -> bytes:
-    with _silence(), torch.no_grad():
+    with silence(), torch.no_grad():
         program = torch.onnx.export(
             module,
             example,
@@ -152,9 +152,9 @@ def _graph(
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """The exporter's chatter and its own deprecations are not ours to show; its garbage is collected afterwards."""
-    noisy = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    noisy = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "onnxruntime.quantization")]
     levels = [logger.level for logger in noisy]
     collects = gc.isenabled()
     gc.disable()

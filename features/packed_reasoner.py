@@ -63,7 +63,7 @@ class PackedReasoner:
     def __init__(self, forward: Forward, folder: Path, base_id: str, mode: Mode) -> None:
         self._forward = forward
         self._tokens = PromptTokens(folder)
-        self._mode = mode
+        self.mode = mode
         self._prefixes: PrefixCache[Any] = PrefixCache(forward.past, forward.cut)
         self._queries: OrderedDict[str, str] = OrderedDict()
         self.base_id = base_id
@@ -84,7 +84,7 @@ class PackedReasoner:
 
         Raises ValueError for a text without a token, `TooManyForCpu` in mode G.
         """
-        read = list(map(with_query, texts, self.explain(texts))) if self._mode == "G" else list(texts)
+        read = list(map(with_query, texts, self.explain(texts))) if self.mode == "G" else list(texts)
         tokens = self._tokens.of(read)
         distinct = list(dict.fromkeys(tokens))
         place = {sequence: row for row, sequence in enumerate(distinct)}
@@ -93,9 +93,9 @@ class PackedReasoner:
 
     def explain(self, texts: Sequence[str]) -> list[str]:
         """The query that mode G generates for each prompt. Raises `TooManyForCpu`; RuntimeError in mode P."""
-        if self._mode != "G":
+        if self.mode != "G":
             raise RuntimeError(
-                f"this reasoner runs in mode {self._mode}, which generates no text: set RGALIGN_REASONER_MODE=G"
+                f"this reasoner runs in mode {self.mode}, which generates no text: set RGALIGN_REASONER_MODE=G"
             )
         missing = [text for text in dict.fromkeys(texts) if text not in self._queries]
         if self.device == "cpu" and len(missing) > CPU_SAMPLE:

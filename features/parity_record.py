@@ -32,7 +32,6 @@ class ParityRecord(BaseModel):
 
     base_id: str
     provider: str
-    runtime: str
     prompts_sha256: str
     prompts: int
     centred_cosine_min: float
@@ -50,17 +49,28 @@ class ParityRecord(BaseModel):
         """What was found and what was expected, for each thing that fails."""
         points = 100 * abs(self.recall - self.recall_reference)
         return [
-            *(
-                [f"a centred cosine of {self.centred_cosine_min:.4f}, expected at least {CENTRED_COSINE}"]
-                if self.centred_cosine_min < CENTRED_COSINE
-                else []
-            ),
-            *(
-                [f"recall@3 that differs by {points:.1f} points, expected at most {RECALL_POINTS}"]
-                if points > RECALL_POINTS + 1e-9
-                else []
-            ),
+            text
+            for is_fault, text in (
+                (
+                    self.centred_cosine_min < CENTRED_COSINE,
+                    f"a centred cosine of {self.centred_cosine_min:.4f}, expected at least {CENTRED_COSINE}",
+                ),
+                (
+                    points > RECALL_POINTS + 1e-9,
+                    f"recall@3 that differs by {points:.1f} points, expected at most {RECALL_POINTS}",
+                ),
+            )
+            if is_fault
         ]
+
+    def told(self) -> str:
+        """One line for people."""
+        verdict = "may serve" if self.holds else f"may NOT serve: {' and '.join(self.faults)}"
+        return (
+            f"{self.provider}, {self.prompts} prompts: centred cosine min {self.centred_cosine_min:.4f}, mean "
+            f"{self.centred_cosine_mean:.4f}; recall@3 {self.recall:.3f}, reference {self.recall_reference:.3f}: "
+            f"{verdict} the space {self.base_id[:16]}"
+        )
 
 
 def agreement(reference: F32, found: F32) -> F32:
@@ -80,10 +90,7 @@ def recall(queries: F32, intents: F32, truth: Sequence[int]) -> float:
 
 def stored(folder: Path, base_id: str, provider: str) -> ParityRecord | None:
     """The record kept under `folder` for a backend and a space; None when there is none that can be read."""
-    try:
-        return ParityRecord.model_validate_json(_path(folder, base_id, provider).read_bytes())
-    except (OSError, ValidationError):
-        return None
+    return _read(_path(folder, base_id, provider))
 
 
 def store(folder: Path, record: ParityRecord) -> Path:
@@ -94,6 +101,12 @@ def store(folder: Path, record: ParityRecord) -> Path:
     hidden.write_text(record.model_dump_json(indent=2) + "\n")
     hidden.replace(path)
     return path
+
+
+def known(folder: Path, base_id: str) -> dict[str, str]:
+    """What each backend's record says of a space, by provider: for a bundle's notes."""
+    found = (_read(path) for path in sorted(_home(folder, base_id).glob("*.json")))
+    return {record.provider: record.told() for record in found if record is not None}
 
 
 def require(folder: Path, base_id: str, provider: str) -> ParityRecord:
@@ -114,4 +127,15 @@ def require(folder: Path, base_id: str, provider: str) -> ParityRecord:
 
 def _path(folder: Path, base_id: str, provider: str) -> Path:
     name = "-".join("".join(part if part.isalnum() else " " for part in provider).split())
-    return folder / "parity" / base_id[:16] / f"{name}.json"
+    return _home(folder, base_id) / f"{name}.json"
+
+
+def _home(folder: Path, base_id: str) -> Path:
+    return folder / "reasoners" / "parity" / base_id[:16]
+
+
+def _read(path: Path) -> ParityRecord | None:
+    try:
+        return ParityRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

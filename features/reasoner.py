@@ -6,22 +6,20 @@ needs the names pays nothing.
 
 from __future__ import annotations
 
-import ctypes
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.greedy_query import ASK
 from features.packed_reasoner import Forward, PackedReasoner
 from features.parity_record import require
 from features.prompt_tokens import MAX_TOKENS, opened_tokenizer
-from features.reasoner_identity import REFERENCE, reasoner_identity, text_identity
-from features.reasoner_settings import Device, Dtype, Mode, ReasonerSettings
+from features.reasoner_identity import REFERENCE, text_identity
+from features.reasoner_plan import NoSuchBackend, Plan, module_of, planned, space_of
+from features.reasoner_settings import Mode, ReasonerSettings
 
 if TYPE_CHECKING:
     import torch
@@ -31,19 +29,6 @@ Progress = Callable[[str, int, int], None]
 
 CPU_BATCH, GPU_BATCH = 8, 128
 """On a CPU, batches over eight gain nothing."""
-
-_BACKENDS = {"torch": "features.reasoner_torch", "onnx": "features.reasoner_onnx"}
-_DTYPES: Mapping[tuple[str, str], tuple[Dtype, ...]] = {
-    ("torch", "cpu"): ("fp32", "bf16"),
-    ("torch", "cuda"): ("bf16", "fp32"),
-    ("onnx", "cpu"): ("fp32", "int8"),
-    ("onnx", "cuda"): ("fp32",),
-}
-"""What a backend can calculate in, its default first."""
-
-
-class NoSuchBackend(RuntimeError):
-    """Settings that no backend here can keep: nothing falls back by itself."""
 
 
 class Encoder(Protocol):
@@ -63,6 +48,8 @@ class Reasoner(Encoder, Protocol):
     `base_id` names everything that shapes a state: weights, tokenizer, wording and mode.
     """
 
+    mode: Mode
+
     @property
     def provider(self) -> str:
         """What really runs the model: runtime, dtype and device, e.g. "torch fp32 cpu"."""
@@ -77,76 +64,26 @@ def open_reasoner(folder: Path, settings: ReasonerSettings | None = None) -> Rea
     """The reasoner of a model folder; any causal language model in Hugging Face's layout.
 
     Raises `NoSuchBackend` for what this machine cannot give, `NoParity` for another backend than the reference
-    without a parity record, `NotAModel` for a folder that lacks a part.
+    without a parity record, `GraphMissing` for a backend that needs its export first, `NotAModel` for a folder that
+    lacks a part.
     """
     settings = settings or ReasonerSettings()
-    reasoner = opened_unproved(folder, settings)
+    plan = planned(folder, settings)
+    reasoner = opened_unproved(folder, plan, settings)
     if reasoner.provider != REFERENCE:
         require(settings.cache, reasoner.base_id, reasoner.provider)
     return reasoner
 
 
-def opened_unproved(folder: Path, settings: ReasonerSettings) -> PackedReasoner:
-    """As `open_reasoner`, without asking for a parity record: for whoever measures one."""
-    device = _device(settings)
-    mode = _mode(settings, device)
-    dtype = _dtype(settings, device)
-    if settings.backend == "onnx" and mode == "G":
-        raise NoSuchBackend(
-            "the onnx backend was asked for mode G and has mode P: set RGALIGN_REASONER_BACKEND=torch, or "
-            "RGALIGN_REASONER_MODE=P"
-        )
-    forward = _backend(settings).open_forward(folder, settings, device, dtype, mode)
-    return PackedReasoner(cast("Forward", forward), folder, reasoner_identity(folder, mode, ASK), mode)
+def opened_unproved(folder: Path, plan: Plan, settings: ReasonerSettings) -> PackedReasoner:
+    """A plan carried out, without asking for a parity record: for whoever measures one."""
+    forward: Forward = module_of(plan.backend).open_forward(folder, settings, plan.device, plan.dtype, plan.mode)
+    return PackedReasoner(forward, folder, plan.base_id, plan.mode)
 
 
 def reasoner_id(folder: Path, settings: ReasonerSettings | None = None) -> str:
     """The `base_id` of the reasoner that the settings open on this folder, without loading it."""
-    settings = settings or ReasonerSettings()
-    mode = _mode(settings, _device(settings)) if settings.mode == "auto" else settings.mode
-    return reasoner_identity(folder, mode, ASK)
-
-
-def _backend(settings: ReasonerSettings) -> Any:
-    return import_module(_BACKENDS[settings.backend])
-
-
-def _device(settings: ReasonerSettings) -> Device:
-    if settings.device == "cpu":
-        return "cpu"
-    has_cuda = _has_driver() and _backend(settings).has_cuda()
-    if settings.device == "cuda" and not has_cuda:
-        raise NoSuchBackend(
-            f"the reasoner was asked to run on CUDA and {settings.backend} sees none: install a driver and the gpu "
-            "extra (`make install GPU=1`), or set RGALIGN_DEVICE to auto or cpu"
-        )
-    return "cuda" if has_cuda else "cpu"
-
-
-def _has_driver() -> bool:
-    """Whether NVIDIA's driver is there: asked first, for asking torch loads torch."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
-
-
-def _mode(settings: ReasonerSettings, device: Device) -> Mode:
-    if settings.mode != "auto":
-        return settings.mode
-    return "G" if device == "cuda" and settings.backend == "torch" else "P"
-
-
-def _dtype(settings: ReasonerSettings, device: Device) -> Dtype:
-    possible = _DTYPES[settings.backend, device]
-    wanted = possible[0] if settings.dtype == "auto" else settings.dtype
-    if wanted not in possible:
-        raise NoSuchBackend(
-            f"{settings.backend} on {device} was asked for {wanted}, it has {' and '.join(possible)}: "
-            "set RGALIGN_REASONER_DTYPE to one of them, or to auto"
-        )
-    return wanted
+    return space_of(folder, settings or ReasonerSettings())
 
 
 class TextEncoder:

@@ -24,8 +24,11 @@ class ReasonerSettings(BaseSettings):
         alias="RGALIGN_REASONER",
         description="the folder of any causal language model as Hugging Face saves it; not set: SmolLM2-135M-Instruct",
     )
-    backend: Backend = Field(
-        default="torch", alias="RGALIGN_REASONER_BACKEND", description="torch, or onnx for ONNX Runtime"
+    backend: Literal["auto", "torch", "onnx"] = Field(
+        default="auto",
+        alias="RGALIGN_REASONER_BACKEND",
+        description="torch, or onnx for ONNX Runtime; auto = onnx where `rgalign reasoner check` proved it on this "
+        "machine's CPU in fp32, else torch",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", alias="RGALIGN_DEVICE", description="where the reasoner runs; auto = CUDA where there is one"

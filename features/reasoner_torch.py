@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
+from transformers.utils import logging as chatter
 
 from features.reasoner_settings import Device, Dtype, Mode, ReasonerSettings
 from features.token_tree import Tokens, TokenTree, batches, grown
@@ -21,11 +22,11 @@ Past = tuple[tuple[Tensor, Tensor], ...]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-TREE = 512
+TREE: dict[Device, int] = {"cpu": 256, "cuda": 512}
 """Nodes of one tree: more would spend attention on pairs that do not see each other."""
 
-CUDA_TREES = 32
-"""How many trees CUDA runs at once."""
+TREES: dict[Device, int] = {"cpu": 1, "cuda": 32}
+"""How many trees run at once."""
 
 CONTINUED_AT_ONCE = 16
 
@@ -46,6 +47,8 @@ class TorchForward:
     def __init__(self, folder: Path, device: Device, dtype: Dtype, mode: Mode, threads: int) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
         torch.set_num_threads(threads)
+        chatter.set_verbosity_error()
+        chatter.disable_progress_bar()
         opened = AutoModelForCausalLM if mode == "G" else AutoModel
         model: Any = opened.from_pretrained(folder, dtype=DTYPES[dtype], attn_implementation="sdpa")
         model.to(device).eval()
@@ -57,7 +60,7 @@ class TorchForward:
         self.provider = f"torch {found} {self._device.type}{name}"
         self.device = device
         self.width: int = model.config.get_text_config().hidden_size
-        self.budget = TREE * (CUDA_TREES if self._device.type == "cuda" else 1)
+        self.budget = TREE[device] * TREES[device]
 
     @torch.inference_mode()
     def past(self, tokens: Tokens) -> Past:
@@ -73,7 +76,7 @@ class TorchForward:
     @torch.inference_mode()
     def states(self, sequences: Sequence[Tokens], skip: int, past: Past | None) -> F32:
         """f32[B, H]; `past` holds the first `skip` tokens of every sequence."""
-        groups = list(batches([tokens[skip:] for tokens in sequences], TREE))
+        groups = list(batches([tokens[skip:] for tokens in sequences], TREE[self.device]))
         trees = [grown([sequences[place] for place in group], skip) for group in groups]
         hidden = self._run(trees, skip, past)
         last = [row[tree.ends.tolist()] for row, tree in zip(hidden, trees, strict=True)]

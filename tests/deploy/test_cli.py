@@ -15,7 +15,7 @@ from deploy.cli import app
 HEAVY = ("torch", "transformers", "feast", "faust", "onnxruntime", "kafka", "redis", "pandas", "numpy", "fastapi")
 EXPECTED = {
     "demo", "dev", "topics", "worker", "embedder", "gateway", "kb", "simulate", "replay", "train", "recalibrate",
-    "release", "evaluate", "doctor", "features",
+    "release", "evaluate", "doctor", "features", "reasoner",
 }  # fmt: skip
 
 
