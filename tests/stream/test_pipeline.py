@@ -244,10 +244,11 @@ async def test_a_query_is_asked_for_when_the_meaning_changed_or_a_decision_went_
     await line.take(event(1, "searched", query="where is my parcel"))
     await line.take(event(2, "page_viewed"))
     await line.take(event(3, "page_viewed", page="order"))
+    await line.take(event(4, "page_viewed", page="order"))
     asked = line.queries()
-    assert [(q.origin.partition("@")[2], q.is_trigger) for q in asked] == [("0", False), ("2", True)]
+    assert [(q.origin.partition("@")[2], q.is_trigger) for q in asked] == [("0", False), ("2", True), ("3", True)]
     assert "where is my parcel" in asked[0].prompt
-    assert asked[0].state_hash == asked[1].state_hash
+    assert asked[1].state_hash == asked[2].state_hash
 
 
 async def test_a_latent_query_is_fresh_by_content_stale_by_user_and_null_otherwise(line: Line) -> None:
