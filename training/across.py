@@ -7,7 +7,7 @@ batch (`training.losses`), their sum is the gradient that one process would have
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, distributed, nn
@@ -19,10 +19,10 @@ class Team:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def share(self, index: Tensor) -> Tensor:
-        """This process's part of a batch."""
+        """What this process takes of a batch."""
         return index[self.rank :: self.size]
 
     def total(self, count: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class Team:
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         flat = torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).flatten() for w in weights])
         distributed.all_reduce(flat)
-        for weight, part in zip(weights, flat.split([weight.numel() for weight in weights]), strict=True):
+        for weight, part in zip(weights, torch.split(flat, [weight.numel() for weight in weights]), strict=True):
             weight.grad = part.view_as(weight).clone()
 
 

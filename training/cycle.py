@@ -10,12 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from features.vectors import IntentVectors
+from training import leakage
 from training.checkpoint import Checkpoint, CheckpointMismatch, shape_for, tensors
 from training.dataset import Dataset
+from training.examples import Examples
 from training.losses import Feedback, inverse_propensity
 from training.qerec import QERec, create
+from training.resumption import Resumption
 from training.scoring import Intents
-from training.trainer import Examples, Progress, Schedule, fit
+from training.trainer import Progress, Schedule, fit
 
 F32 = NDArray[np.float32]
 COLD = Schedule()
@@ -36,14 +39,17 @@ def train(
     schedule: Schedule | None = None,
     threads: int = 1,
     progress: Progress | None = None,
+    resumption: Resumption | None = None,
 ) -> Checkpoint:
     """A ranker trained on `dataset` (in order of event time) with queries f32[B,H] where has_query bool[B].
 
     `vectors` must hold every intent of the dataset, `families` names each one's family. `warm_start` is trained
     further and stays near itself: known intents keep their ID row, new ones start from the row of the unknown, and its
-    own scores (with the queries `teacher_query` of its own space) anchor the new ones. Raises `CheckpointMismatch`
-    when its widths differ.
+    own scores (with the queries `teacher_query` of its own space) anchor the new ones. `resumption` keeps the fit for a
+    process that is stopped. Raises `CheckpointMismatch`
+    when its widths differ, and `leakage.Leak` for examples that know the answer.
     """
+    leakage.check(dataset)
     text, state = aligned(vectors, dataset.intent_ids)
     named = tuple(families[intent_id] for intent_id in dataset.intent_ids)
     shape = shape_for(len(named), len(set(named)), text.shape[1], state.shape[1])
@@ -64,6 +70,7 @@ def train(
         seed,
         threads=threads,
         progress=progress,
+        resumption=resumption,
     )
     clicks = {"train_requests": float(len(dataset)), "train_clicks": float(dataset.clicks.sum())}
     return replace(checkpoint, metrics=told | clicks)

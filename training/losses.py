@@ -54,18 +54,20 @@ class Feedback:
     eligible: Tensor
     log_weights: Tensor | None = None
 
-    def columns(self) -> tuple[Tensor, ...]:
+    def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The five columns that have a row a slate."""
-        return (self.exposed, self.positions, self.clicks, self.weights, self.eligible)
+        return self.exposed, self.positions, self.clicks, self.weights, self.eligible
 
     def take(self, index: Tensor) -> Feedback:
         """The slates at `index`."""
-        return Feedback(*(column[index] for column in self.columns()), log_weights=self.log_weights)
+        exposed, positions, clicks, weights, eligible = (column[index] for column in self.columns())
+        return Feedback(exposed, positions, clicks, weights, eligible, self.log_weights)
 
     def to(self, device: torch.device) -> Feedback:
         """The same on another device."""
         moved = None if self.log_weights is None else self.log_weights.to(device)
-        return Feedback(*(column.to(device) for column in self.columns()), log_weights=moved)
+        exposed, positions, clicks, weights, eligible = (column.to(device) for column in self.columns())
+        return Feedback(exposed, positions, clicks, weights, eligible, moved)
 
 
 def inverse_propensity(propensity: NDArray[np.float32]) -> NDArray[np.float32]:

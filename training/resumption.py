@@ -1,7 +1,7 @@
 """A fit that can be stopped and go on: everything that the next epoch depends on, kept after each epoch.
 
-The file says what it belongs to - seed, schedule, the digest of the requests, and the log's offsets where they were read
-from one - so that a fit never goes on with other examples than it began with.
+The file says what it belongs to - seed, schedule, the digest of the requests, and the log's offsets where they were
+read from one - so that a fit never goes on with other examples than it began with.
 """
 
 from __future__ import annotations

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from training.across import Team, team
-from training.losses import EMA_ANCHOR, Feedback, anchor_loss, click_loss, list_loss, ranking_loss
+from training.examples import Examples
+from training.held_out import evaluate, scores
+from training.losses import EMA_ANCHOR, Feedback, anchor_loss, ranking_loss
 from training.negatives import FULL_LIMIT, Negatives
-from training.resumption import Resumption, digest
-from training.scoring import Features, Intents, Scorer
+from training.resumption import Resumption
+from training.scoring import Scorer
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, of) after every epoch."""
@@ -47,31 +49,6 @@ class Schedule:
     ema_anchor: float = EMA_ANCHOR
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Requests in order of event time with their feedback, and the intents they chose among."""
-
-    features: Features
-    feedback: Feedback
-    intents: Intents
-    teacher: Tensor | None = None
-    """The previous ranker's logits f32[B,N] of the same requests, where there is one: the anchor of (8)."""
-
-    def __len__(self) -> int:
-        return len(self.feedback.exposed)
-
-    def to(self, device: torch.device) -> Examples:
-        """The same on another device."""
-        intents = tuple(part.to(device) for part in self.intents)
-        teacher = None if self.teacher is None else self.teacher.to(device)
-        return Examples(self.features.to(device), self.feedback.to(device), intents, teacher)  # type: ignore[arg-type]
-
-    def digest(self, *told: object) -> str:
-        """Names these examples and whatever else is told."""
-        rest = () if self.teacher is None else (self.teacher,)
-        return digest((*self.features.tensors(), *self.feedback.columns(), *self.intents, *rest), *told)
-
-
 def fit(
     model: Scorer,
     examples: Examples,
@@ -97,16 +74,9 @@ def fit(
         raise ValueError(f"{len(examples)} requests to train on; expected at least 8: collect more decisions first")
     together = team() if together is None else together
     with _seeded(seed + together.rank, threads):
-        run = _Run(
-            model.to(together.device), examples.to(together.device), schedule, together, (train, validation), seed
-        )
-        belongs = examples.digest(schedule, seed) if resumption is not None else ""
-        if resumption is not None and (kept := resumption.kept(belongs)) is not None:
-            run.restore(kept)
-        while not run.is_over:
-            told = run.epoch()
-            if resumption is not None and together.rank == 0:
-                resumption.keep(belongs, run.state())
+        model, placed = model.to(together.device), examples.to(together.device)
+        run = _Run(model, placed, schedule, together, parts=(train, validation), seed=seed)
+        for told in _epochs(run, resumption, examples.digest(schedule, seed) if resumption is not None else ""):
             if watch is not None:
                 watch(run.done, told)
             if progress is not None:
@@ -115,6 +85,17 @@ def fit(
         told = evaluate(model, run.examples, validation)
         model.to("cpu")
     return {f"validation_{name}": value for name, value in told.items()} | {"epochs": float(run.done)}
+
+
+def _epochs(run: _Run, resumption: Resumption | None, belongs: str) -> Iterator[dict[str, float]]:
+    """The epochs that are not done yet, each kept before it is told."""
+    if resumption is not None and (kept := resumption.kept(belongs)) is not None:
+        run.restore(kept)
+    while not run.is_over:
+        told = run.epoch()
+        if resumption is not None and run.together.rank == 0:
+            resumption.keep(belongs, run.state())
+        yield told
 
 
 class _Run:
@@ -126,6 +107,7 @@ class _Run:
         examples: Examples,
         schedule: Schedule,
         together: Team,
+        *,
         parts: tuple[Tensor, Tensor],
         seed: int,
     ) -> None:
@@ -180,7 +162,7 @@ class _Run:
         self.done, self.waited, self.steps, self.best = state["counts"]
 
     def _weigh_negatives(self) -> None:
-        """Above `FULL_LIMIT` intents: how likely each is drawn as a negative, by what the average lately ranked high."""
+        """Above `FULL_LIMIT` intents: how likely each is drawn as a negative, by what was lately ranked high."""
         if self.examples.feedback.eligible.shape[1] <= FULL_LIMIT:
             return
         logits = scores(self.average, self.examples, self.validation[:FULL_LIMIT])
@@ -190,28 +172,28 @@ class _Run:
 
     def _step(self, index: Tensor, idle_weight: float, chance: torch.Generator) -> None:
         self.model.train()
-        feedback, intents, columns = self.examples.feedback.take(index), self.examples.intents, slice(None)
+        feedback, columns = self.examples.feedback.take(index), None
         if self.negatives is not None:
             columns, feedback = self.negatives.sampled(feedback, chance)
-            intents = tuple(part[columns] for part in intents)
         mine = self.together.share(torch.arange(len(index)))
         self.optimizer.zero_grad(set_to_none=True)
-        self._loss(index[mine], feedback.take(mine), intents, columns, idle_weight).backward()
+        self._loss(index[mine], feedback.take(mine), columns, idle_weight).backward()  # type: ignore[no-untyped-call]
         self.together.add_gradients(self.model)
         nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_CLIP)
         self.optimizer.step()
         self.steps += 1
         self._follow()
 
-    def _loss(
-        self, index: Tensor, feedback: Feedback, intents: Intents, columns: Tensor | slice, idle_weight: float
-    ) -> Tensor:
-        """Equation (8) of this process's share of a batch."""
-        features, total = self.examples.features.take(index), self.together.total
+    def _loss(self, index: Tensor, feedback: Feedback, columns: Tensor | None, idle_weight: float) -> Tensor:
+        """Equation (8) of the requests at `index`, against all intents or those of `columns`."""
+        features, total, intents = self.examples.features.take(index), self.together.total, self.examples.intents
+        if columns is not None:
+            intents = (intents[0][columns], intents[1][columns], intents[2][columns], intents[3][columns])
         logits = self.model(features, intents)
         loss = ranking_loss(logits, feedback, self.model.position_bias, idle_weight, total)
         if self.examples.teacher is not None and self.schedule.anchor:
-            teacher = self.examples.teacher[index][:, columns]
+            teacher = self.examples.teacher[index]
+            teacher = teacher if columns is None else teacher[:, columns]
             loss = loss + self.schedule.anchor * anchor_loss(logits, teacher, feedback.eligible, total)
         if self.schedule.ema_anchor:
             with torch.no_grad():
@@ -225,34 +207,6 @@ class _Run:
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
-
-
-def scores(model: Scorer, examples: Examples, index: Tensor) -> Tensor:
-    """Logits f32[len(index), N] without dropout, in bounded memory."""
-    model.eval()
-    with torch.no_grad():
-        chunks = [model(examples.features.take(chunk), examples.intents) for chunk in torch.split(index, 256)]
-    return torch.cat(chunks)
-
-
-def evaluate(model: Scorer, examples: Examples, index: Tensor) -> dict[str, float]:
-    """Losses (6), (7) and (8) and recall@3 of the requests at `index`, without dropout."""
-    logits = scores(model, examples, index)
-    feedback, bias = examples.feedback.take(index), model.position_bias.detach()
-    return {
-        "loss": float(ranking_loss(logits, feedback, bias)),
-        "list_loss": float(list_loss(logits, feedback)),
-        "click_loss": float(click_loss(logits, feedback, bias)),
-        "recall_at_3": recall(logits, feedback, 3),
-    }
-
-
-def recall(logits: Tensor, feedback: Feedback, k: int) -> float:
-    """The share of clicks whose intent is among the k best eligible ones; 0 without clicks."""
-    best = logits.masked_fill(~feedback.eligible, float("-inf")).topk(min(k, logits.shape[1])).indices
-    hit = (feedback.exposed.unsqueeze(-1) == best.unsqueeze(1)).any(-1)
-    clicks = feedback.clicks * (feedback.exposed >= 0)
-    return float((hit * clicks).sum() / clicks.sum().clamp(min=1.0))
 
 
 def _draw(feedback: Feedback, train: Tensor, idle_per_click: float, chance: torch.Generator) -> tuple[Tensor, float]:

@@ -6,11 +6,13 @@ import torch
 from tests.training import checkerboard
 from training import cycle
 from training.checkpoint import Checkpoint, shape_for
+from training.examples import Examples
+from training.held_out import evaluate
 from training.losses import ranking_loss
 from training.negatives import FULL_LIMIT
 from training.qerec import create
 from training.resumption import Resumption, ResumptionMismatch
-from training.trainer import Examples, Schedule, evaluate, fit
+from training.trainer import Schedule, fit
 
 QUICK = Schedule(epochs=2)
 
