@@ -6,6 +6,7 @@ It reads the file with gguf's own reader: transformers' GGUF loading needs anoth
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
+
+F32 = NDArray[np.float32]
 
 _CONTROL_TOKEN = 3
 _BLOCK = {
@@ -37,39 +40,41 @@ class UnknownLayout(ValueError):
 
 def convert(gguf_file: Path, target: Path) -> None:
     """Writes config.json, model.safetensors (bf16) and tokenizer.json into `target`. Raises `UnknownLayout`."""
-    from gguf import GGUFReader  # noqa: PLC0415
     from safetensors.torch import save_file  # noqa: PLC0415
 
-    reader = GGUFReader(str(gguf_file))
-    told = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+    told, stored = read_gguf(gguf_file)
     if told["general.architecture"] != "llama" or told["tokenizer.ggml.model"] != "gpt2":
         raise UnknownLayout(
             f"{gguf_file.name} holds a {told['general.architecture']} model with a {told['tokenizer.ggml.model']} "
             "tokenizer, expected llama with gpt2: give a Hugging Face folder of this model instead"
         )
-    tensors = _tensors(reader, told)
+    tensors = _tensors(stored, told)
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     (target / "config.json").write_text(json.dumps(_config(told, is_tied="lm_head.weight" not in tensors), indent=2))
     _tokenizer(told).save(str(target / "tokenizer.json"))
 
 
-def _tensors(reader: Any, told: dict[str, Any]) -> dict[str, torch.Tensor]:
-    import torch  # noqa: PLC0415
-    from gguf import dequantize  # noqa: PLC0415
+def read_gguf(gguf_file: Path) -> tuple[dict[str, Any], Iterator[tuple[str, F32]]]:
+    """What a GGUF file tells of its model, and its tensors one after the other, by their names, dequantised."""
+    from gguf import GGUFReader, dequantize  # noqa: PLC0415
 
-    heads, kv_heads = told["llama.attention.head_count"], told["llama.attention.head_count_kv"]
+    reader = GGUFReader(str(gguf_file))
+    told = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+    return told, ((stored.name, dequantize(stored.data, stored.tensor_type)) for stored in reader.tensors)
+
+
+def _tensors(stored: Iterable[tuple[str, F32]], told: dict[str, Any]) -> dict[str, torch.Tensor]:
+    import torch  # noqa: PLC0415
+
+    heads = {".attn_q.": told["llama.attention.head_count"], ".attn_k.": told["llama.attention.head_count_kv"]}
     tensors = {}
-    for stored in reader.tensors:
-        weights: NDArray[np.float32] = dequantize(stored.data, stored.tensor_type)
-        if ".attn_q." in stored.name:
-            weights = _rotary_order(weights, heads)
-        elif ".attn_k." in stored.name:
-            weights = _rotary_order(weights, kv_heads)
-        tensors[_name(stored.name)] = torch.from_numpy(np.array(weights)).to(torch.bfloat16)
+    for name, weights in stored:
+        turned = next((_rotary_order(weights, count) for part, count in heads.items() if part in name), weights)
+        tensors[_name(name)] = torch.from_numpy(np.array(turned)).to(torch.bfloat16)
     return tensors
 
 
-def _rotary_order(weights: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+def _rotary_order(weights: F32, heads: int) -> F32:
     """From GGUF's interleaved rotary pairs to transformers' halves:  [heads, d/2, 2, in] -> [heads, 2, d/2, in]."""
     rows, columns = weights.shape
     return weights.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
