@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from deploy.commands.evaluate_reasoner import reasoner
 from deploy.commands.learning import Since, moment
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(reasoner)
 
 
 @app.command()
