@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from training.contest import material
 from training.contest.arms import BY_KEY
 from training.contest.cell import CellName
 from training.contest.fits import Task, fitted
 from training.trainer import Progress
+
+Call = TypeVar("Call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,12 @@ def run(
     waiting = [task for task in told if not (rooms.fits / task.file_name).exists()]
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     missing = dict.fromkeys(task.cell for task in waiting)
-    cells = _in_processes([(name, rooms.cells) for name in missing], _live, jobs, deadline)
-    for done, _ in enumerate(cells, start=1):
+    for done in _in_processes([(name, rooms.cells) for name in missing], _live, jobs, deadline):
         _tell(progress, "live through the worlds", done, len(missing))
-    finished = len(told) - len(waiting)
-    for _ in _in_processes([(task, rooms) for task in waiting], _fit, jobs, deadline):
-        finished += 1
-        _tell(progress, "fit and rank", finished, len(told))
-    return len(told) - finished
+    fits = 0
+    for fits in _in_processes([(task, rooms) for task in waiting], _fit, jobs, deadline):
+        _tell(progress, "fit and rank", len(told) - len(waiting) + fits, len(told))
+    return len(waiting) - fits
 
 
 def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
@@ -65,23 +66,28 @@ def _tell(progress: Progress | None, what: str, done: int, total: int) -> None:
 
 
 def _in_processes(
-    calls: list[tuple[object, object]], work: object, jobs: int, deadline: float | None
-) -> Iterator[None]:
-    """Yields after each call that is done; no call begins after the deadline."""
+    calls: Sequence[Call], work: Callable[[Call], None], jobs: int, deadline: float | None
+) -> Iterator[int]:
+    """Yields the number of calls done after each one; none begins after the deadline."""
+    waiting, done = iter(calls), 0
     if jobs == 1:
-        for call in calls:
-            if deadline is None or time.monotonic() < deadline:
-                yield work(call)  # type: ignore[operator]
+        for call in waiting:
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            work(call)
+            done += 1
+            yield done
         return
-    queue = iter(calls)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(work, call) for call in islice(queue, jobs)}  # type: ignore[arg-type]
+        running = {pool.submit(work, call) for call in islice(waiting, jobs)}
         while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+                done += 1
+                yield done
                 if deadline is None or time.monotonic() < deadline:
-                    running |= {pool.submit(work, call) for call in islice(queue, 1)}  # type: ignore[arg-type]
+                    running |= {pool.submit(work, call) for call in islice(waiting, 1)}
 
 
 def _live(call: tuple[CellName, Path]) -> None:
