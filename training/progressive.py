@@ -1,8 +1,8 @@
 """Progressive validation: every impression of a log is ranked before anything is learned from it.
 
-QE-Rec (equations 2-8, over hashed columns) learns from chunks in order of time, one step each and a second one on a
-small reservoir of what is past; its moving average is what ranks. Beside it stand what needs no training: the clicks
-of each candidate so far, the cosine of words and candidate, and the order in which the candidates were shown.
+QE-Rec (equations 2-8, over hashed columns) learns from chunks in order of time: a step on each, and `REPLAYS` more on
+draws from a small reservoir of what is past; its moving average is what ranks. Beside it stand what needs no training:
+the clicks of each candidate so far, the cosine of words and candidate, and the order in which candidates were shown.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from training.qerec import create
 from training.trainer import GRADIENT_CLIP
 
 F32 = NDArray[np.float32]
-ROWS = 128
+ROWS = 64
+REPLAYS = 3
 RESERVOIR = 1024
 RATE, DECAY = 2e-3, 0.05
 EMA = 0.98
@@ -84,10 +85,10 @@ class Learner:
         return _taken(logits.numpy(), chunk)
 
     def learn(self, chunk: Chunk) -> None:
-        """One step on the chunk, one on as many of the past."""
+        """One step on the chunk, and some on as many impressions of the past."""
         self._step(chunk)
-        if len(self._past) >= len(chunk.impressions):
-            drawn = self._rng.choice(len(self._past), len(chunk.impressions), replace=False)
+        for _ in range(REPLAYS if len(self._past) >= ROWS else 0):
+            drawn = self._rng.choice(len(self._past), ROWS, replace=False)
             self._step(self._arrays.chunk([self._past[place] for place in drawn]))
         self._remember(chunk.impressions)
 

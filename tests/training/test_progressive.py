@@ -35,9 +35,9 @@ def validated(impressions, **settings):
 
 
 def test_what_the_context_tells_is_learned_as_the_log_goes_by():
-    done, figures = validated(log(1400), warm_up=900)
-    assert done == 1400
-    assert figures.impressions == pytest.approx(500, abs=progressive.ROWS)
+    done, figures = validated(log(1200), warm_up=800)
+    assert done == 1200
+    assert figures.impressions == pytest.approx(400, abs=progressive.ROWS)
     assert figures.figures()["qerec"]["GAUC"].low > 0.7
     assert figures.difference("qerec", "clicks so far")["GAUC"].low > 0
 
@@ -73,7 +73,7 @@ def test_one_moment_is_never_split():
 
 def test_memory_does_not_grow_with_the_log():
     arrays, peaks = Arrays(TEXTS, hashed), []
-    for impressions in (400, 1200):
+    for impressions in (1100, 2200):
         tracemalloc.start()
         for _ in progressive.validate(log(impressions), TEXTS, arrays, seed=1):
             pass
