@@ -60,7 +60,7 @@ class Cell:
 
     @cached_property
     def test_from(self) -> int:
-        """The first request of the last round: the test."""
+        """The first request of the test: the end of the log, about as long as the last round of visits."""
         first, last = int(self.dataset.made_ms.min()), int(self.dataset.made_ms.max())
         days = (from_ms(last) - from_ms(first)).days + 1
         border_ms = last - (last - first) // max(days, 1)

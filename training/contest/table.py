@@ -45,9 +45,10 @@ def _head(report: Report) -> Iterator[str]:
     yield "# QE-Rec against its baselines in the declared world (simulated)"
     yield ""
     yield (
-        f"{plan.users} shoppers, {plan.rounds} visits each, the last of which is the test; worlds {plan.worlds} for "
-        f"tuning, {UNTOUCHED_SEEDS} untouched; {len(plan.seeds)} seeds of every fit. Dials: {SCIENCE}; the semantic "
-        f"share is that of each row. Every arm had {TRIALS} tuning trials in a tuning world; settings are committed."
+        f"{plan.users} shoppers, {plan.rounds} visits each; the test is the end of the log, about the last visits. "
+        f"Worlds {plan.worlds} for tuning, {UNTOUCHED_SEEDS} untouched; {len(plan.seeds)} seeds of every fit in the "
+        f"former, {plan.untouched_seeds} in the latter. Dials: {SCIENCE}, but for users and the semantic share, which "
+        f"is that of each row. Every arm had {TRIALS} tuning trials in another tuning world; settings are committed."
     )
     yield ""
     yield (

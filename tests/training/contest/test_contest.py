@@ -59,7 +59,7 @@ def results(lived, encoded, tmp_path_factory):
     return Results({task: fitted(task, lived, encoded, folder) for task in tasks}, {NAME: LastRound.of(lived)}), folder
 
 
-def test_the_test_is_the_last_round_and_the_oracle_is_best_where_words_tell(lived):
+def test_the_test_is_the_end_of_the_log_and_the_oracle_is_best_where_words_tell(lived):
     assert 0.6 < lived.test_from / len(lived.dataset) < 0.9
     test = LastRound.of(lived)
     assert test.bayes["auc"].mean() > test.blind["auc"].mean()
