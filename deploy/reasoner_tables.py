@@ -119,7 +119,10 @@ def figures(sections: Sequence[Section]) -> dict[str, Figure]:
     for section in sections:
         for row in section.rows:
             start = f"{section.name}_{row.way.key}"
-            told = {"recall_at_1": row.centred.recall_at_1, "recall_at_3": row.centred.recall_at_3}
+            told: dict[str, Interval | None] = {
+                "recall_at_1": row.centred.recall_at_1,
+                "recall_at_3": row.centred.recall_at_3,
+            }
             told |= {"mrr": row.centred.mrr, "mrr_gain": row.gain, "scope_auroc": row.auroc}
             told |= {} if row.raw is None else {"raw_recall_at_3": row.raw.recall_at_3, "raw_mrr": row.raw.mrr}
             found[f"{start}_n"], found[f"{start}_ms_per_text"] = row.centred.n, row.ms_per_text

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from features.vectors import Encoder, Progress, Source, embed_kept
+from features.models import Progress
+from features.reasoner import Encoder
+from features.vectors import Source, embed_kept
 
 F32 = NDArray[np.float32]
 

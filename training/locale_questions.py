@@ -6,7 +6,7 @@ texts, which ranking uses; Spanish ones are what is displayed. English to Englis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from features.intent import Intent
 from features.knowledge import KnowledgeBase
@@ -18,7 +18,7 @@ TITLES = {
     "en_to_es": "English phrases to Spanish texts",
 }
 
-Phrases = dict[str, Sequence[str]]
+Phrases = Mapping[str, Sequence[str]]
 
 
 def cross_locale(kb: KnowledgeBase, phrases: Phrases, most: int, seed: int) -> list[QuestionSet]:
@@ -42,5 +42,7 @@ def _question(intent_id: str, text: str, locale: str) -> Question:
 def _displayed(intent: Intent) -> Answer:
     """The Spanish texts in the place of the English ones; there are no Spanish examples."""
     told = intent.texts["es"]
-    shown = Intent.model_construct(id=intent.id, title=told.title, description=told.description, examples=())
+    shown = Intent.model_construct(
+        id=intent.id, family=intent.family, title=told.title, description=told.description, examples=()
+    )
     return answer_of(shown)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from features.models import Progress
 from features.prompt import FORM, SLOT
 from features.prompt_tokens import PromptTokens
 from features.reasoner_identity import text_identity
 from features.token_tree import Tokens, batches, grown
-from features.vectors import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ class PooledStates:
         from transformers import AutoModel  # noqa: PLC0415
         from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
-        disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         model = AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")

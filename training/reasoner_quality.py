@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.greedy_query import with_query
+from features.models import Progress
 from features.prompt import SLOT
-from features.vectors import Progress
 from training.kept_encodings import KeptTexts, KeptVectors
 from training.metrics import Interval
 from training.pooled_states import split

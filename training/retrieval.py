@@ -75,7 +75,7 @@ def true_ranks(scores: ArrayLike, truths: ArrayLike) -> I64:
 def retrieval(found: I64, clusters: Sequence[str], seed: int) -> Retrieval:
     """The metrics of true answers' ranks with 95 % intervals, whole clusters resampled. ValueError without a rank."""
 
-    def told(values: F64) -> Interval:
+    def told(values: ArrayLike) -> Interval:
         return paired_cluster_bootstrap(values, clusters, replicates=REPLICATES, seed=seed)
 
     return Retrieval(told((found <= 1) * 1.0), told((found <= 3) * 1.0), told(1.0 / found), len(found))

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 
 from features.events import UserEvent
 from features.knowledge import KnowledgeBase
+from features.models import Progress
 from features.prompt import SLOT
-from features.vectors import Progress
 from training.questions import Question, QuestionSet, answer_of, sampled
 from training.science_world import Informed, visits
 from training.shop import LoggedDecision, Shop
-from training.world import Session, World
+from training.visits import Session
+from training.world import World
 
 TITLES = {
     "world_typed": "the world: English, something typed",
