@@ -13,9 +13,9 @@ _OWN = ("i", "i'm", "i've", "my", "me", "mine", "you", "your", "we", "our", "us"
 _SERVICES = (
     "refund", "return", "reimburs", "deliver", "parcel", "shipment", "shipping", r"cancel(?:\b|led|ed|la)", "voucher",
     "coupon", "promo", "discount code", "password", "sign.?in", "log.?in", "account", "payment", "invoice", "complain",
-    "exchange", "damaged", "defective", "missing", "delay", "customs", "customer", r"help\b", "support", "newsletter",
+    "exchange", "damage", "defective", "missing", "delay", "customs", "customer", r"help\b", "support", "newsletter",
     "privacy", "subscri", "order", "reembols", "devol", "pedido", "env[ií]o", "entrega", "r[uü]ckgabe", "lieferung",
-    "erstattung",
+    "erstattung", "warrant", "billing", "loyalty", "gift card", "checkout", "availab", "service", "tracking",
 )  # fmt: skip
 _SPEECH = re.compile(rf"[?¿]|^(?:{'|'.join(_ASKING)})\b|\b(?:{'|'.join(_OWN)})\b|\b(?:{'|'.join(_SERVICES)})")
 

@@ -50,7 +50,8 @@ def clean(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
     if is_steering(shown):
         return ""
     plain = _QUOTE_MARK.sub(" ", _STRUCTURE.sub(" ", shown.translate(_QUOTES)))
-    return _capped(_settled(" ".join(plain.lower().split())), max_bytes)
+    told = _capped(_settled(" ".join(plain.lower().split())), max_bytes)
+    return "" if told == "[code]" else told
 
 
 def visible(text: str) -> str:
