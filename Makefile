@@ -24,7 +24,7 @@ export SSL_CERT_FILE ?= $(PIP_CERT)
 export UV_HTTP_TIMEOUT ?= $(or $(PIP_DEFAULT_TIMEOUT),120)
 unexport $(foreach name,UV_FIND_LINKS UV_INDEX_URL UV_EXTRA_INDEX_URL SSL_CERT_FILE,$(if $($(name)),,$(name)))
 
-.PHONY: help demo test bench-stream bench-reasoner faults install lint format map clean lock
+.PHONY: help demo test bench-stream bench-reasoner science faults install lint format map clean lock
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -41,6 +41,9 @@ bench-stream: install ## Measure the stream beside its peers (25 min; QUICK=1 ta
 
 bench-reasoner: install ## Measure the reasoner beside its peers (25 min; QUICK=1 takes 5)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.reasoner
+
+science: install ## Compare QE-Rec with its baselines in the simulated world (20 min a stretch, resumed; FULL=1 for all)
+	@OMP_NUM_THREADS=1 $(BIN)/rgalign evaluate table$(if $(FULL), --full)
 
 faults: install ## Break everything on purpose and close the books; ROWS=1,3 SEEDS=3 choose, a stopped run resumes
 	@$(BIN)/python -m tests.faults
