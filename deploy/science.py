@@ -11,6 +11,7 @@ import orjson
 from deploy.screen import Advance
 from training.contest import material, tuning
 from training.contest.answers import answers
+from training.contest.arms import TUNED
 from training.contest.figures import LastRound, Results
 from training.contest.fits import Task, kept
 from training.contest.picture import picture
@@ -65,4 +66,4 @@ def tune(cache: Path, out: Path, progress: Advance = lambda *_: None) -> Path:
     rooms = Rooms(cache, out / "science")
     cell = material.lived(tuning.CELL, rooms.cells)
     tuning.commit(tuning.tune(cell, material.encoded(cache), rooms.out / "trials.yaml", progress))
-    return tuning.TUNED
+    return TUNED

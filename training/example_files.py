@@ -84,11 +84,12 @@ def _told(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
 def _dataset(table: pa.Table, told: dict[str, Any]) -> Dataset:
     rows, intents = len(table), len(told["intent_ids"])
     packed = np.frombuffer(b"".join(table["eligible"].to_pylist()), np.uint8).reshape(rows, (intents + 7) // 8)
-    texts = {name: tuple(table[name].to_pylist()) for name in _TEXTS}
+    texts: dict[str, Any] = {name: tuple(table[name].to_pylist()) for name in _TEXTS}
+    slates: dict[str, Any] = {name: _matrix(table[name]) for name in _SLATE}
     return Dataset(
         intent_ids=tuple(told["intent_ids"]),
         encoded=Encoded(**{name: _matrix(table[name]) for name in _ENCODED}),
-        **{name: _matrix(table[name]) for name in _SLATE},
+        **slates,
         eligible=np.unpackbits(packed, axis=1, count=intents).astype(np.bool_),
         made_ms=table["made_ms"].to_numpy(),
         dropped=Dropped(**told["dropped"]),

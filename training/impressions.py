@@ -74,11 +74,12 @@ def candidates(path: Path) -> dict[str, str]:
     """{id: text} in the order of the file. Raises `BadImpression`."""
     found: dict[str, str] = {}
     for number, told in _lines(path):
-        if not (isinstance(told, dict) and isinstance(told.get("id"), str) and isinstance(told.get("text"), str)):
+        name, text = (told.get("id"), told.get("text")) if isinstance(told, dict) else (None, None)
+        if not (isinstance(name, str) and isinstance(text, str)):
             raise BadImpression(f'{path}:{number}: {str(told)[:80]}; expected {{"id": "...", "text": "..."}}')
-        if told["id"] in found:
-            raise BadImpression(f"{path}:{number}: the id {told['id']} stands twice; expected once: drop one")
-        found[told["id"]] = told["text"]
+        if name in found:
+            raise BadImpression(f"{path}:{number}: the id {name} stands twice; expected once: drop one")
+        found[name] = text
     if not found:
         raise BadImpression(f"{path} holds no candidate; expected one JSON line each")
     return found

@@ -57,7 +57,7 @@ def tells(dataset: Dataset) -> dict[str, float]:
     return told | dict(zip(CATEGORICAL, (_of(clicked, share) for share in shares), strict=True))
 
 
-def _of(clicked: NDArray[np.bool_], column: NDArray[np.floating]) -> float:  # type: ignore[type-arg]
+def _of(clicked: NDArray[np.bool_], column: NDArray[np.floating]) -> float:
     found = auc(clicked, column)
     return max(found, 1 - found)
 

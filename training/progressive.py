@@ -152,6 +152,6 @@ def _order(chunk: Chunk) -> F32:
     return np.asarray(-np.arange(chunk.shown.shape[1]) + np.zeros(chunk.shown.shape), np.float32)
 
 
-def _taken(scores: NDArray[np.floating], chunk: Chunk) -> F32:  # type: ignore[type-arg]
+def _taken(scores: NDArray[np.floating], chunk: Chunk) -> F32:
     """The scores f32[B,K] of what was shown, out of [B,M]."""
     return np.asarray(np.take_along_axis(np.asarray(scores), chunk.shown.clip(0), axis=1), np.float32)

@@ -34,7 +34,7 @@ class FactorizationMachine(Scorer):
         intent = torch.stack([self.ids(id_index), self.family(family), self.text(text)], 1)
         ours = _pairs(request) + self.of_request(request.sum(1)).squeeze(-1)
         theirs = _pairs(intent) + self.of_intent(intent.sum(1)).squeeze(-1)
-        return ours.unsqueeze(1) + theirs + request.sum(1) @ intent.sum(1).T
+        return ours.unsqueeze(1) + theirs + request.sum(1) @ intent.sum(1).T  # type: ignore[no-any-return]
 
 
 def _pairs(fields: Tensor) -> Tensor:

@@ -43,4 +43,4 @@ class InterestNetwork(Scorer):
         product = torch.einsum("bth,nh,kh->bntk", events, v, self.of_product.weight)
         hidden = torch.relu(self.of_event(events).unsqueeze(1) + self.of_intent(v).view(1, len(v), 1, -1) + product)
         weights = self.activation(hidden).squeeze(-1) * seen.unsqueeze(1)
-        return weights @ events
+        return weights @ events  # type: ignore[no-any-return]

@@ -32,4 +32,4 @@ class TwoTower(Scorer):
         events = Events.mean(*self.events(features.event_kinds, features.event_ages))
         u = self.user(self.drop(torch.cat([fields, events], -1)))
         v = self.intent_mixture(self.intent(intents))
-        return u @ v.T / math.sqrt(v.shape[1]) + self.bias(v).T
+        return u @ v.T / math.sqrt(v.shape[1]) + self.bias(v).T  # type: ignore[no-any-return]
