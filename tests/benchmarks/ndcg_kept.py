@@ -22,6 +22,8 @@ from tests.benchmarks.refreshing import Moment
 from training.metrics import ranks
 
 K, RESAMPLES, CHUNK = 10, 2_000, 64
+GAIN = float(sum(1.0 / np.log2(1.0 + np.arange(1, K + 1))))
+"""What one relevant intent gains over the first K places together."""
 
 F32 = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -36,6 +38,8 @@ class Kept:
     second: Floats
     fresh: Floats
     null: Floats
+    chance: float
+    """NDCG@10 of a random order of the same candidates, on average."""
     sessions: NDArray[np.int64]
 
     @property
@@ -92,7 +96,8 @@ def measure(moments: Sequence[Moment], model: Model) -> Kept:
     served, again, fresh, null = (
         race.ndcg([None if text is None else vectors[text] for text in texts]) for texts in asked
     )
-    return Kept(served, again, fresh, null, np.array([m.session for m in moments])[race.is_there])
+    chance = float((GAIN / race.able.sum(axis=1))[race.is_there].mean())
+    return Kept(served, again, fresh, null, chance, np.array([m.session for m in moments])[race.is_there])
 
 
 def _candidates(moments: Sequence[Moment], model: Model) -> NDArray[np.bool_]:
@@ -106,7 +111,7 @@ class _Ranked:
     """Moments ranked with any vectors: candidates bool[M, N], and the column of each moment's need."""
 
     def __init__(self, moments: Sequence[Moment], ranker: Ranker, able: NDArray[np.bool_]) -> None:
-        self._moments, self._ranker, self._able = moments, ranker, able
+        self._moments, self._ranker, self.able = moments, ranker, able
         self._need = np.array([ranker.intent_ids.index(moment.need) for moment in moments])
         self.is_there = able[np.arange(len(moments)), self._need]
 
@@ -120,7 +125,7 @@ class _Ranked:
         query = np.array([none if vector is None else vector for vector in vectors[part]], np.float32)
         has_query = np.array([vector is not None for vector in vectors[part]])
         logits = self._ranker.score(encode([m.row for m in self._moments[part]]), query, has_query)
-        return np.asarray(ranks(logits, self._able[part])[np.arange(len(query)), self._need[part]])
+        return np.asarray(ranks(logits, self.able[part])[np.arange(len(query)), self._need[part]])
 
 
 def kept_share(one: Floats, other: Floats, sessions: NDArray[np.int64], seed: int = 0) -> Ratio:
@@ -132,6 +137,7 @@ def kept_share(one: Floats, other: Floats, sessions: NDArray[np.int64], seed: in
     _, place = np.unique(sessions, return_inverse=True)
     sums = np.array([np.bincount(place, side) for side in (one, other)])
     drawn = np.random.default_rng(seed).integers(sums.shape[1], size=(RESAMPLES, sums.shape[1]))
-    ratios = sums[0][drawn].sum(axis=1) / sums[1][drawn].sum(axis=1)
+    ones, others = (side[drawn].sum(axis=1) for side in sums)
+    ratios = ones[others > 0] / others[others > 0]
     low, high = np.quantile(ratios, (0.025, 0.975))
     return Ratio(float(sums[0].sum() / sums[1].sum()), float(low), float(high), sums.shape[1])

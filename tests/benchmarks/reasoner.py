@@ -107,7 +107,7 @@ class Bench:
         folder = ensure_reasoner(self.cache)
         wanted = {name: way for name, way in ways.items() if name in {variant.way for variant in variants}}
         with loaded(wanted, folder, self.advance) as engines:
-            told = visits.prompts(visits.world(self.seed), max(TOLD, prompts))
+            told = visits.prompts(max(TOLD, prompts), self.seed)
             race = Race(engines, told, Lengths(folder), prompts, self.seed)
             cosines = check_equality(race, wanted)
             able = [variant for variant in variants if variant.way in engines]
@@ -125,8 +125,8 @@ class Bench:
             lambda texts: embed_kept(texts, self.cache, reasoner, self.advance),
         )  # fmt: skip
         for name, is_flipping in (("declared", False), ("flipping", True)):
-            where = visits.world(self.seed, is_flipping=is_flipping)
-            events = visits.visited(where, self.size.events_per_s, self.size.events)
+            where = visits.world(is_flipping=is_flipping)
+            events = visits.visited(where, self.size.events_per_s, self.size.events, self.seed)
             self.advance(f"replay the {name} world", 0, 1)
             spent = refreshing.replay(events, Lengths(folder), tokens_per_s)
             self.advance(f"replay the {name} world", 1, 1)

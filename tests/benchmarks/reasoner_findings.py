@@ -63,6 +63,7 @@ class Refreshed:
         yield "stale_rate", spent.queries["stale"] / decisions, "decisions with an older vector"
         yield "null_rate", spent.queries["null"] / decisions, "decisions without a vector"
         yield "ndcg_fresh", float(self.kept.fresh.mean()), "NDCG@10, always fresh"
+        yield "ndcg_chance", self.kept.chance, "NDCG@10 by chance"
         yield "ndcg_null_kept", self.kept.null_ratio.value, "NDCG@10 without queries / always fresh"
         yield "second_phase_rate", sum(wait > 0 for wait in self.waits_ms) / max(len(spent.moments), 1), "decided again"
         yield "second_phase_wait_p50_s", self.wait_s(0.5), "p50 of the wait for that, s"

@@ -32,7 +32,7 @@ def world(name, kept):
     spent = Spent(events=100, tokens=5, tokens_every_event=100, first_ms=1, last_ms=1001)
     spent.queries.update({"fresh": 3, "stale": 1})
     one = np.ones(10)
-    return Refreshed(name, spent, Kept(kept * one, one, one, 0.5 * one, np.arange(10)), 10.0, 400.0)
+    return Refreshed(name, spent, Kept(kept * one, one, one, 0.5 * one, 0.04, np.arange(10)), 10.0, 400.0)
 
 
 def timed(on_ms):
