@@ -28,9 +28,8 @@ def test_a_prompt_means_the_same_alone_and_in_a_batch_in_any_order(reasoner):
     assert np.abs(together - reasoner.embed(PROMPTS[::-1])[::-1]).max() < 1e-4
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_states_are_those_of_transformers_whatever_its_padding_side(reasoner, side):
-    wanted = by_transformers(ensure_reasoner(Connections().cache), PROMPTS, side)
+def test_states_are_those_of_transformers_padded_left(reasoner):
+    wanted = by_transformers(ensure_reasoner(Connections().cache), PROMPTS, "left")
     assert np.abs(reasoner.embed(PROMPTS) - wanted).max() < 1e-4
 
 
