@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
-from transformers.utils import logging as chatter
+from transformers.utils import logging
 
 from features.reasoner_settings import Device, Dtype, Mode, ReasonerSettings
 from features.token_tree import Tokens, TokenTree, batches, grown
@@ -47,6 +47,7 @@ class TorchForward:
     def __init__(self, folder: Path, device: Device, dtype: Dtype, mode: Mode, threads: int) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
         torch.set_num_threads(threads)
+        chatter: Any = logging
         chatter.set_verbosity_error()
         chatter.disable_progress_bar()
         opened = AutoModelForCausalLM if mode == "G" else AutoModel
