@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
+from deploy.commands.evaluate_log import log
 from deploy.commands.evaluate_reasoner import reasoner
+from deploy.commands.evaluate_table import table
 from deploy.commands.learning import Since, moment
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(reasoner)
+app.command()(log)
+app.command()(table)
 
 
 @app.command()
