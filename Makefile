@@ -42,8 +42,8 @@ bench-stream: install ## Measure the stream beside its peers (25 min; QUICK=1 ta
 bench-reasoner: install ## Measure the reasoner beside its peers (25 min; QUICK=1 takes 5)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.reasoner
 
-science: install ## Compare QE-Rec with its baselines in the simulated world (20 min a stretch, resumed; FULL=1 for all)
-	@OMP_NUM_THREADS=1 $(BIN)/rgalign evaluate table$(if $(FULL), --full)
+science: install ## Compare QE-Rec with its baselines in the simulated world (20 min; FULL=1 MINUTES=8 in stretches)
+	@OMP_NUM_THREADS=1 $(BIN)/rgalign evaluate table --jobs $(JOBS) $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES))
 
 faults: install ## Break everything on purpose and close the books; ROWS=1,3 SEEDS=3 choose, a stopped run resumes
 	@$(BIN)/python -m tests.faults
