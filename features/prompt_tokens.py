@@ -12,8 +12,8 @@ from features.reasoner_identity import NotAModel
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-MAX_TOKENS = 256
-"""A longer prompt loses its beginning: the slot stands at the end."""
+MAX_TOKENS = 512
+"""A longer prompt loses its beginning, for the slot stands at the end; those of `features.prompt` never are longer."""
 
 
 class PromptTokens:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from features.packed_reasoner import Forward, PackedReasoner
 from features.parity_record import require
-from features.prompt_tokens import MAX_TOKENS, opened_tokenizer
+from features.prompt_tokens import opened_tokenizer
 from features.reasoner_identity import REFERENCE, text_identity
 from features.reasoner_plan import NoSuchBackend, Plan, module_of, planned, space_of
 from features.reasoner_settings import Mode, ReasonerSettings
@@ -86,6 +86,10 @@ def reasoner_id(folder: Path, settings: ReasonerSettings | None = None) -> str:
     return space_of(folder, settings or ReasonerSettings())
 
 
+TEXT_TOKENS = 256
+"""So many tokens of a text are read by the text encoder, which was trained on no longer ones."""
+
+
 class TextEncoder:
     """A sentence encoder folder (MiniLM): the mean of its token states, normalised; in fp32."""
 
@@ -107,7 +111,7 @@ class TextEncoder:
         """Texts -> unit vectors f32[B, 384], in the order given; a long text keeps its beginning."""
         import torch  # noqa: PLC0415
 
-        tokens = [encoding.ids[:MAX_TOKENS] for encoding in self._tokenizer.encode_batch(list(texts))]
+        tokens = [encoding.ids[:TEXT_TOKENS] for encoding in self._tokenizer.encode_batch(list(texts))]
         vectors = np.empty((len(tokens), self.width), dtype=np.float32)
         done = 0
         for rows in _by_length(tokens, CPU_BATCH if self.device == "cpu" else GPU_BATCH):

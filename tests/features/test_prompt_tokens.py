@@ -16,7 +16,7 @@ def folder(tmp_path):
 
 def test_a_long_text_keeps_its_end(folder):
     tokens = PromptTokens(folder)
-    (cut,), (end,) = tokens.of(["a" * 500 + "slot"]), tokens.of(["slot"])
+    (cut,), (end,) = tokens.of(["a" * 600 + "slot"]), tokens.of(["slot"])
     assert len(cut) == MAX_TOKENS
     assert cut[-4:] == end
 
