@@ -85,7 +85,7 @@ class Lived:
             epoch = self.epochs[topic.name, number]
             await line.process(Batch(found[0].topic, number, epoch, found[0].offset, records))
 
-    async def live(self, visits: int = 2, sessions: int = 20, batch: int = 25) -> None:
+    async def live(self, visits: int = 2, sessions: int = 60, batch: int = 25) -> None:
         """A dozen shoppers who come `visits` times, with a pause between; outcomes are heard every third batch only."""
         for visit in range(visits):
             lives = arrivals(self.world, 0.5, self.start_ms + visit * PAUSE_MS, first=visit * sessions)

@@ -296,6 +296,7 @@ def test_the_role_embeds_what_is_asked_for_and_drains_on_sigterm(topics):
     env = {
         **os.environ, "KAFKA_URL": topics.kafka_url, "REDIS_URL": topics.redis_url, "RGALIGN_PREFIX": topics.prefix,
         "RGALIGN_HEALTH_PORT": str(port), "RGALIGN_CACHE": str(Connections().cache),
+        "RGALIGN_REASONER_BACKEND": "torch",
     }  # fmt: skip
     requests = [request(f"u{number}", f"need {number % 2}", number) for number in range(6)]
     produce(topics, names.QUERIES, [(b"demo:bad", b"{}"), *((one.key.encode(), one.to_json()) for one in requests)])
@@ -311,6 +312,7 @@ def test_the_role_embeds_what_is_asked_for_and_drains_on_sigterm(topics):
         assert committed(topics) == len(requests) + 1
     finally:
         process.kill()
+        process.wait(15)
 
 
 def until_told(url, topic, timeout_s=20.0):
