@@ -47,7 +47,7 @@ class Lived:
         self.producer = KafkaProducer(bootstrap_servers=connections.kafka_url)
         self.consumer = KafkaConsumer(bootstrap_servers=connections.kafka_url, enable_auto_commit=False)
         self.positions: dict[TopicPartition, int] = defaultdict(int)
-        self.world = World(self.worker.knowledge.kb, load_phrases(), 3, Dials(users=12), haste=4.0)
+        self.world = World(self.worker.knowledge.kb, load_phrases(), 5, Dials(users=12), haste=4.0)
         self.statistics = StatisticsJob(connections)
         self.epochs: dict[tuple[str, int], int] = {}
         self.shoppers: dict[str, LiveShopper] = {}
@@ -85,7 +85,7 @@ class Lived:
             epoch = self.epochs[topic.name, number]
             await line.process(Batch(found[0].topic, number, epoch, found[0].offset, records))
 
-    async def live(self, visits: int = 2, sessions: int = 60, batch: int = 25) -> None:
+    async def live(self, visits: int = 2, sessions: int = 20, batch: int = 25) -> None:
         """A dozen shoppers who come `visits` times, with a pause between; outcomes are heard every third batch only."""
         for visit in range(visits):
             lives = arrivals(self.world, 0.5, self.start_ms + visit * PAUSE_MS, first=visit * sessions)
