@@ -40,3 +40,4 @@ async def test_news_that_cannot_be_told_hold_nobody_up(topics: Connections) -> N
         pass
     waiting = refresh("asked", is_trigger=True)
     await Announcer(outbox, topics.named(named.REFRESHED.name)).tell(SPACE, [waiting], NOW)
+    assert whole_topic(topics, named.REFRESHED.name) == []
