@@ -81,11 +81,17 @@ def list_loss(logits: Tensor, feedback: Feedback, across: Across = _alone) -> Te
     Normalised over the batch, because normalising per request cancels the weight of a single click. Requests without
     a click contribute nothing. An unexposed column adds `feedback.log_weights`, where it has them, instead of log 0.2.
     """
+    each, weight = _list_parts(logits, feedback)
+    return each.sum() / across(weight.sum()).clamp(min=1.0)
+
+
+def _list_parts(logits: Tensor, feedback: Feedback) -> tuple[Tensor, Tensor]:
+    """-w y log softmax(s) of every slot, and w y, both f32[B,K]."""
     index = feedback.exposed.clamp(min=0)
     is_seen = feedback.exposed >= 0
     chosen = torch.log_softmax(_competing(logits, feedback, index, is_seen), -1).gather(1, index)
     weight = feedback.weights * feedback.clicks * is_seen
-    return -(weight * chosen).sum() / across(weight.sum()).clamp(min=1.0)
+    return -weight * chosen, weight
 
 
 def _competing(logits: Tensor, feedback: Feedback, index: Tensor, is_seen: Tensor) -> Tensor:
@@ -113,12 +119,20 @@ def click_loss(
 
     `idle_weight` is how many requests without a click each of those here stands for, where only a sample was drawn.
     """
+    each, weight = _click_parts(logits, feedback, position_bias, idle_weight)
+    return each.sum() / across(weight.sum()).clamp(min=1.0)
+
+
+def _click_parts(
+    logits: Tensor, feedback: Feedback, position_bias: Tensor, idle_weight: float
+) -> tuple[Tensor, Tensor]:
+    """The weighted cross-entropy of every slot, and its weight, both f32[B,K]."""
     is_seen = feedback.exposed >= 0
     shown = logits.gather(1, feedback.exposed.clamp(min=0)) + position_bias[feedback.positions]
     each = functional.binary_cross_entropy_with_logits(shown, feedback.clicks, reduction="none")
     has_click = feedback.clicks.amax(1, keepdim=True) > 0
     weight = is_seen * torch.where(has_click, 1.0, idle_weight)
-    return (each * weight).sum() / across(weight.sum()).clamp(min=1.0)
+    return each * weight, weight
 
 
 def anchor_loss(logits: Tensor, teacher: Tensor, eligible: Tensor, across: Across = _alone) -> Tensor:
@@ -138,3 +152,10 @@ def ranking_loss(
     """Equation (8) without its anchor; the norm penalty is the optimizer's weight decay."""
     clicks = click_loss(logits, feedback, position_bias, idle_weight, across)
     return list_loss(logits, feedback, across) + BCE_WEIGHT * clicks
+
+
+def ranking_losses(logits: Tensor, feedback: Feedback, position_bias: Tensor) -> Tensor:
+    """Each request's part of (8) without its anchor, f32[B]; they add up to `ranking_loss`."""
+    parts = _list_parts(logits, feedback), _click_parts(logits, feedback, position_bias, 1.0)
+    listed, clicked = (each.sum(1) / weight.sum().clamp(min=1.0) for each, weight in parts)
+    return listed + BCE_WEIGHT * clicked

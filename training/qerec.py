@@ -84,7 +84,12 @@ class IntentTower(nn.Module):
 
 
 class Head(nn.Module):
-    """Equations (2), (4), (5): requests against precomputed intents -> logits [B, N]. This is `ranker.onnx`."""
+    """Equations (2), (4), (5): requests against precomputed intents -> logits [B, N]. This is `ranker.onnx`.
+
+    `query_trust` f32[] is how much of a query counts, from the null query (0) to all of it (1).
+    """
+
+    query_trust: Tensor
 
     def __init__(self, shape: QERecShape) -> None:
         super().__init__()
@@ -93,6 +98,7 @@ class Head(nn.Module):
         self.query = QueryTower(shape)
         self.meeting = Meeting(shape)
         self.cosine_weight = nn.Parameter(torch.tensor(0.0))
+        self.register_buffer("query_trust", torch.tensor(1.0))
 
     def forward(  # noqa: PLR0917 - the exported graph's inputs
         self,
@@ -109,7 +115,7 @@ class Head(nn.Module):
         if self.training:
             has_query = has_query * (torch.rand(has_query.shape) >= self.null_share)
         u = self.user(numeric, categorical, event_kinds, event_ages)
-        q, query_key = self.query(query, has_query)
+        q, query_key = self.query(query, self.query_trust * has_query)
         cosine = query_key @ intent_key.T
         scores = self.meeting(u, q, intent_repr)
         return cast("Tensor", scores + functional.softplus(self.cosine_weight) * cosine / COSINE_TEMPERATURE)
@@ -128,6 +134,14 @@ class QERec(Scorer):
         """Logits f32[B,N] of every request against every intent (id_index, text, state, family)."""
         intent_repr, intent_key = self.tower(*intents)
         return cast("Tensor", self.head(*features.tensors(), intent_repr, intent_key))
+
+    def slow_weights(self) -> list[Tensor]:
+        """The keys of the cosine path, which start where they mean something: faster, they learn prompts by heart."""
+        return [self.head.query.key.weight, self.tower.state_key.weight, self.tower.value_key.weight]
+
+    def trust(self) -> Tensor:
+        """How much of a query counts."""
+        return self.head.query_trust
 
     def settle(self, numeric: Tensor, state: Tensor) -> None:
         """Fix what comes from data and is not learned: numeric scales, the mean state, the cosine path's start.

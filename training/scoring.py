@@ -49,6 +49,14 @@ class Scorer(nn.Module):
         super().__init__()
         self.position_bias = nn.Parameter(torch.zeros(positions + 1))
 
+    def slow_weights(self) -> list[Tensor]:
+        """The weights that learn at `trainer.SLOW` of the rate."""
+        return []
+
+    def trust(self) -> Tensor | None:
+        """How much of the latent queries counts, f32[] that `query_trust.prove` sets; None without queries."""
+        return None
+
     def forward(self, features: Features, intents: Intents) -> Tensor:
         """Logits f32[B,N] of every request against every intent."""
         raise NotImplementedError

@@ -16,6 +16,7 @@ from training.examples import Examples
 from training.held_out import evaluate, scores
 from training.losses import EMA_ANCHOR, Feedback, anchor_loss, ranking_loss
 from training.negatives import FULL_LIMIT, Negatives
+from training.query_trust import prove
 from training.resumption import Resumption
 from training.scoring import Scorer
 
@@ -25,6 +26,8 @@ Watch = Callable[[int, Mapping[str, float]], None]
 """Told (epoch, what was measured on the held-out requests) after every epoch: a learning curve."""
 
 GRADIENT_CLIP = 1.0
+SLOW = 0.3
+"""How fast a ranker's `slow_weights` learn, relative to the others."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def fit(
     together = team() if together is None else together
     with _seeded(seed + together.rank, threads):
         model, placed = model.to(together.device), examples.to(together.device)
+        if (trust := model.trust()) is not None:
+            trust.fill_(1.0)
         run = _Run(model, placed, schedule, together, parts=(train, validation), seed=seed)
         for told in _epochs(run, resumption, examples.digest(schedule, seed) if resumption is not None else ""):
             if watch is not None:
@@ -82,9 +87,10 @@ def fit(
             if progress is not None:
                 progress("epochs", run.done, schedule.epochs)
         model.load_state_dict(run.best_weights)
+        proved = {} if trust is None else {"query_trust": prove(model, trust, run.examples, validation)}
         told = evaluate(model, run.examples, validation)
         model.to("cpu")
-    return {f"validation_{name}": value for name, value in told.items()} | {"epochs": float(run.done)}
+    return {f"validation_{name}": value for name, value in told.items()} | {"epochs": float(run.done)} | proved
 
 
 def _epochs(run: _Run, resumption: Resumption | None, belongs: str) -> Iterator[dict[str, float]]:
@@ -113,7 +119,7 @@ class _Run:
     ) -> None:
         self.model, self.examples, self.schedule, self.together = model, examples, schedule, together
         (self.train, self.validation), self.seed = parts, seed
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
+        self.optimizer = torch.optim.AdamW(_groups(model, schedule.rate), schedule.rate, weight_decay=schedule.decay)
         self.average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         self.best_weights = copy.deepcopy(model.state_dict())
         self.done = self.waited = self.steps = 0
@@ -207,6 +213,14 @@ class _Run:
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
+
+
+def _groups(model: Scorer, rate: float) -> list[dict[str, Any]]:
+    """The weights as the optimizer takes them: all at the rate of the schedule, but for the slow ones."""
+    slow = model.slow_weights()
+    names = {id(weight) for weight in slow}
+    groups: list[dict[str, Any]] = [{"params": [w for w in model.parameters() if id(w) not in names]}]
+    return [*groups, {"params": slow, "lr": SLOW * rate}] if slow else groups
 
 
 def _draw(feedback: Feedback, train: Tensor, idle_per_click: float, chance: torch.Generator) -> tuple[Tensor, float]:

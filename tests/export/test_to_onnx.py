@@ -14,6 +14,7 @@ def exported():
     model = create(shape_for(165, 13, 24, 32), seed=1)
     rng = np.random.default_rng(0)
     model.settle(torch.rand(64, model.shape.numeric), torch.from_numpy(rng.standard_normal((165, 32), np.float32)))
+    model.trust().fill_(0.7)
     graphs = to_onnx.graphs(model)
     options = ort.SessionOptions()
     options.log_severity_level = 3

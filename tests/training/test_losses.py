@@ -10,6 +10,7 @@ from training.losses import (
     inverse_propensity,
     list_loss,
     ranking_loss,
+    ranking_losses,
 )
 
 
@@ -86,3 +87,11 @@ def test_clicks_weighted_by_inverse_propensity_count_alike_whatever_the_policy_f
 
 def test_an_inverse_propensity_is_capped():
     assert inverse_propensity(np.array([0.5, 1e-6, 0.0], np.float32)).tolist() == [2.0, 10.0, 10.0]
+
+
+def test_the_losses_of_requests_add_up_to_that_of_all():
+    logits, bias = torch.randn(3, 4), torch.tensor([0.0, 0.3, -1.0, 0.0])
+    given = feedback([[0, 1], [2, -1], [3, 0]], [[1, 0], [0, 0], [0, 1]], weights=[[1.0, 2.0], [1.0, 1.0], [3.0, 4.0]])
+    each = ranking_losses(logits, given, bias)
+    assert each.shape == (3,)
+    torch.testing.assert_close(each.sum(), ranking_loss(logits, given, bias))

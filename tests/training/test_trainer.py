@@ -12,7 +12,7 @@ from training.losses import ranking_loss
 from training.negatives import FULL_LIMIT
 from training.qerec import create
 from training.resumption import Resumption, ResumptionMismatch
-from training.trainer import Schedule, fit
+from training.trainer import SLOW, Schedule, fit
 
 QUICK = Schedule(epochs=2)
 
@@ -64,6 +64,14 @@ def test_the_callers_threads_and_generator_are_left_alone():
     torch.manual_seed(5)
     fit(model, examples, QUICK, seed=0)
     assert (torch.get_num_threads(), float(torch.rand(1))) == (threads, float(expected))
+
+
+def test_the_keys_of_the_cosine_path_learn_slower():
+    model, examples = problem()
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    fit(model, examples, Schedule(epochs=1, decay=0.0, batch=512), seed=0)
+    moved = {name: float((weight.detach() - before[name]).abs().max()) for name, weight in model.named_parameters()}
+    assert moved["tower.state_key.weight"] == pytest.approx(SLOW * moved["tower.text.weight"], rel=0.01)
 
 
 class Stopped(Exception):
@@ -144,5 +152,5 @@ def test_a_knowledge_base_above_the_limit_is_trained_with_sampled_negatives():
     )
     eligible = torch.ones(len(small), others + 6, dtype=torch.bool)
     examples = Examples(small.features, replace(small.feedback, eligible=eligible), intents)
-    told = fit(model, examples, Schedule(epochs=6, patience=6), seed=0)
+    told = fit(model, examples, Schedule(epochs=12, patience=12), seed=0)
     assert told["validation_recall_at_3"] > 0.5

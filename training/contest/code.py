@@ -10,7 +10,7 @@ from pathlib import Path
 _TRAINING = Path(__file__).parents[1]
 _SHAPING = (
     "across", "autoint", "dataset", "examples", "held_out", "losses", "meeting", "negatives", "qerec", "qerec_shape",
-    "scoring", "trainer", "trial", "user_tower", "contest/cell", "contest/fits", "contest/queries",
+    "query_trust", "scoring", "trainer", "trial", "user_tower", "contest/cell", "contest/fits", "contest/queries",
 )  # fmt: skip
 
 
