@@ -49,6 +49,12 @@ def reasoner(cache: Path, progress: Progress | None = None) -> Source:
     return Source(pooled_id(folder), once(lambda: PooledStates(folder)))
 
 
+def fetch(cache: Path, progress: Progress | None = None) -> None:
+    """Fetches the models into `cache` if they are absent."""
+    reasoner(cache, progress)
+    sources(cache, progress)
+
+
 def embed(cache: Path, progress: Progress | None = None) -> None:
     """Embeds what is not in `cache` yet, stretch by stretch."""
     told, source = (*prompts(), *intent_prompts()), reasoner(cache, progress)

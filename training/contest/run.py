@@ -46,14 +46,18 @@ def run(
     minutes: float | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Does what is not done yet of the tasks and returns how many are left when `minutes` are over."""
-    material.embed(rooms.cache, progress)
+    """Does what is not done yet of the tasks and returns how many are left when `minutes` are over.
+
+    The prompts are embedded in one process while others live through the worlds: neither needs the other.
+    """
+    material.fetch(rooms.cache, progress)
     told = tuple(dict.fromkeys(tasks))
     waiting = [task for task in told if not (rooms.fits / task.file_name).exists()]
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     missing = dict.fromkeys(task.cell for task in waiting)
-    for done in _in_processes([(name, rooms.cells) for name in missing], _live, jobs, deadline):
-        _tell(progress, "live through the worlds", done, len(missing))
+    preparing: list[tuple[CellName | None, Rooms]] = [(None, rooms), *((name, rooms) for name in missing)]
+    for done in _in_processes(preparing, _prepare, jobs, deadline):
+        _tell(progress, "embed the prompts, live through the worlds", done, len(preparing))
     fits = 0
     for fits in _in_processes([(task, rooms) for task in waiting], _fit, jobs, deadline):
         _tell(progress, "fit and rank", len(told) - len(waiting) + fits, len(told))
@@ -90,8 +94,13 @@ def _in_processes(
                     running |= {pool.submit(work, call) for call in islice(waiting, 1)}
 
 
-def _live(call: tuple[CellName, Path]) -> None:
-    material.lived(*call)
+def _prepare(call: tuple[CellName | None, Rooms]) -> None:
+    """Lives through a cell; without a name, embeds every prompt."""
+    name, rooms = call
+    if name is None:
+        material.embed(rooms.cache)
+    else:
+        material.lived(name, rooms.cells)
 
 
 def _fit(call: tuple[Task, Rooms]) -> None:
