@@ -37,17 +37,19 @@ def validate(
     """Yields (impressions so far, the figures so far) after every chunk, in memory that does not grow with the log.
 
     The first `warm_up` impressions are learned from and not counted. Impressions of one moment stay in one chunk, so
-    that nothing is ranked after something of the same moment was learned.
+    that nothing is ranked after something of the same moment was learned; a long one (a log that knows only days) is
+    ranked and learned from `ROWS` at a time.
     """
     figures, learner, clicks = Figures(), Learner(arrays, seed), Clicks(len(texts))
     done = 0
     for told in chunks(log, ROWS):
-        chunk = arrays.chunk(told)
-        if done >= warm_up:
+        parts = [told[start : start + ROWS] for start in range(0, len(told), ROWS)]
+        for chunk in map(arrays.chunk, parts if done >= warm_up else ()):
             named = {"qerec": learner.scores(chunk), "clicks so far": clicks.scores(chunk)}
             figures.add(chunk, named | {"cosine": _cosine(chunk), "shown order": _order(chunk)})
-        learner.learn(chunk)
-        clicks.learn(chunk)
+        for chunk in map(arrays.chunk, parts):
+            learner.learn(chunk)
+            clicks.learn(chunk)
         done += len(told)
         yield done, figures
 

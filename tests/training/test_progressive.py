@@ -71,6 +71,12 @@ def test_one_moment_is_never_split():
     assert [len(chunk) for chunk in progressive.chunks(log(10), 4)] == [4, 4, 2]
 
 
+def test_a_long_moment_is_ranked_whole_before_it_is_learned_from():
+    done, figures = validated(log(8 * progressive.ROWS, step_ms=0))
+    assert done == figures.impressions == 8 * progressive.ROWS
+    assert abs(figures.figures()["qerec"]["GAUC"].mean - 0.5) < 0.1
+
+
 def test_memory_does_not_grow_with_the_log():
     arrays, peaks = Arrays(TEXTS, hashed), []
     for impressions in (1100, 2200):
