@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from features.events import EventKind, OrderStatus, PageClass
+from features.events import EventKind, OrderStatus
 
 ORDERS: dict[str, str] = {
     OrderStatus.PLACED: "order placed",
@@ -27,21 +27,10 @@ DEEDS: dict[str, str] = {
     EventKind.CHECKOUT_STARTED: "started the checkout",
     EventKind.ACCOUNT_CHANGED: "changed the account",
 }
-GOODS: dict[str, str] = {
-    EventKind.CHECKOUT_STARTED: "wants to buy",
-    EventKind.ORDER_PLACED: "ordered",
-    EventKind.RETURN_REQUESTED: "returns",
-    EventKind.REFUND_ISSUED: "got money back for",
-}
+NAMING_ITEMS = frozenset(
+    {EventKind.CHECKOUT_STARTED, EventKind.ORDER_PLACED, EventKind.RETURN_REQUESTED, EventKind.REFUND_ISSUED}
+)
 """Telling events that may name an item."""
-PAGES: dict[str, str] = {
-    PageClass.HELP: "on the help page",
-    PageClass.ORDER: "on the order page",
-    PageClass.RETURNS: "on the returns page",
-    PageClass.CHECKOUT: "on the checkout page",
-    PageClass.ACCOUNT: "on the account page",
-}
-"""The classes of pages on which prompts are triggered."""
 
 
 def order_words(status: str, delay_days: float) -> str:

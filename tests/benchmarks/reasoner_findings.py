@@ -10,7 +10,7 @@ import numpy as np
 from tests.benchmarks.ndcg_kept import Kept
 from tests.benchmarks.ratios import Ratio
 from tests.benchmarks.reasoner_speed import Variant
-from tests.benchmarks.refreshing import Spent
+from tests.benchmarks.refreshing import COLD_EVENTS, Spent
 from tests.benchmarks.rounds import Measured
 
 
@@ -54,6 +54,8 @@ class Refreshed:
         """(key, value, how it reads) of everything told about it."""
         spent, decisions = self.spent, max(self.spent.queries.total(), 1)
         yield "tokens_vs_every_event", spent.vs_every_event, "tokens / refresh on every event"
+        if spent.cold is not None:
+            yield "tokens_vs_every_event_cold", spent.cold, f"the same of the first {COLD_EVENTS:,} events"
         yield "need_changes_per_event", spent.need_changes / spent.events, "changes of need an event"
         yield "computed_per_event", spent.answered["computed"] / spent.events, "prompts computed an event"
         yield "requests_per_event", spent.requests / spent.events, "requests an event"

@@ -28,6 +28,8 @@ from stream.refresh_queue import Refresh, RefreshQueue
 from stream.shopper import Shopper
 
 TOPIC = "visits"
+COLD_EVENTS = 50_000
+"""The events from an empty store on whose tokens are told apart: an hour and a half at ten a second."""
 
 Told = Callable[[str, str, float], None]
 """told(user, state hash, ms): a user's vector is there."""
@@ -68,6 +70,8 @@ class Spent:
     requests: int = 0
     tokens: int = 0
     tokens_every_event: int = 0
+    cold: float | None = None
+    """`vs_every_event` of the first `COLD_EVENTS` alone."""
     busy_ms: float = 0.0
     first_ms: int = 0
     last_ms: int = 0
@@ -224,3 +228,5 @@ class _Line:
         spent.need_changes += visited.need is not None and self.needs.get(user) != visited.need
         self.needs[user] = visited.need
         spent.tokens_every_event += self.lengths(prompt_of(state, visited.at_ms).text)
+        if spent.events == COLD_EVENTS:
+            spent.cold = spent.vs_every_event
