@@ -1,7 +1,7 @@
 """Questions out of the declared world: what a prompt tells of a shopper, and the need that is behind it (simulated).
 
 The visits are those on which results are told (`training.science_world`), with the prompts as they are served. A visit
-with a need asks one question: at its last trigger before the need was solved, among all active intents.
+with a need asks one question: at its last trigger of a set before the need was solved, among all active intents.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from features.events import UserEvent
 from features.knowledge import KnowledgeBase
 from features.models import Progress
-from features.prompt import SLOT
+from features.prompt import SLOT, is_telling
 from training.questions import Question, QuestionSet, answer_of, sampled
 from training.science_world import Informed, visits
 from training.shop import LoggedDecision, Shop
@@ -20,9 +20,9 @@ from training.visits import Session
 from training.world import World
 
 TITLES = {
-    "world_typed": "the world: English, something typed",
+    "world_typed": "the world: English, something just typed",
     "world_silent": "the world: English, nothing typed in this visit",
-    "world_spanish": "the world: Spanish, something typed",
+    "world_spanish": "the world: Spanish, something just typed",
 }
 MOST_ROUNDS = 4
 """So often every shopper comes, unless the sets are full before."""
@@ -61,11 +61,12 @@ def _asked(world: World, kb: KnowledgeBase) -> Iterator[tuple[str, Question] | N
 
 
 def _set_of(session: Session, logged: LoggedDecision) -> str | None:
-    """Which set a trigger's question belongs to; None for a Spanish shopper who typed nothing yet."""
-    has_typed = any(map(_has_words, _until(session, logged.decision.trigger_event)))
-    if session.shopper.locale == "es":
-        return "world_spanish" if has_typed else None
-    return "world_typed" if has_typed else "world_silent"
+    """The set of a trigger's question; None where something came after the words, or a Spaniard typed none."""
+    seen = list(_until(session, logged.decision.trigger_event))
+    newest = next(filter(is_telling, reversed(seen)), None)
+    if newest is not None and _has_words(newest):
+        return "world_spanish" if session.shopper.locale == "es" else "world_typed"
+    return None if session.shopper.locale == "es" or any(map(_has_words, seen)) else "world_silent"
 
 
 def _until(session: Session, event_id: str) -> Iterator[UserEvent]:
