@@ -3,6 +3,8 @@
 A tiny watcher process reads a pipe whose only writer is us. Each child announces itself on that pipe before it becomes
 the program it was meant to be; when the pipe ends because we are gone, the watcher kills every group still announced.
 It needs nothing of one operating system, and unlike PR_SET_PDEATHSIG it does not care which thread started the child.
+Children are groups of our session and not sessions of their own: Linux shares cores between sessions first (autogroup),
+so that in one of its own an embedder would take as much as a worker, however nice it is.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ class Lifeline:
                 stdin=self._write_end,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=0,
             )
 
     def forget(self, pid: int) -> None:

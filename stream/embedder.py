@@ -117,6 +117,8 @@ class Embedder:
             shared = (topics.QUERIES, topics.REFRESHED)
             await self._outbox.agree([self._connections.named(topic.name) for topic in shared])
             reasoner, text = loading.result()
+            if not is_on_gpu(reasoner):
+                self._thread.go_last()
             self.work = self._embedding(reasoner)
             provider = getattr(reasoner, "provider", None)
             log.info("reasoner_loaded", base_id=reasoner.base_id[:16], width=reasoner.width, provider=provider)
@@ -205,7 +207,12 @@ class Embedder:
 
 def most_at_once(reasoner: Encoder) -> int:
     """How many prompts go into one call: many on a GPU, few on a CPU, where users would only wait for each other."""
-    return GPU_BATCH if "cuda" in str(getattr(reasoner, "provider", "")).lower() else CPU_BATCH
+    return GPU_BATCH if is_on_gpu(reasoner) else CPU_BATCH
+
+
+def is_on_gpu(reasoner: Encoder) -> bool:
+    """Whether CUDA runs it."""
+    return "cuda" in str(getattr(reasoner, "provider", "")).lower()
 
 
 def _clock_ms() -> int:
