@@ -23,6 +23,8 @@ GOING_LAST_S = 5.0
 """How long a call may go last before it is begun again; who needs half of that anyway does not go last."""
 SHARE_S = 60.0
 """How long calls take their share after that."""
+TURNS = 10
+"""A wait is made of so many: one in which the whole process stood still (stopped, swapped out) is no more than one."""
 MOST_STUCK = 3
 """Calls in a row that may be left behind before the process has to be started again."""
 
@@ -79,11 +81,13 @@ class ReasonerThread:
     async def _run(
         self, executor: Executor, within_s: float, work: Callable[..., Answer], *arguments: object
     ) -> asyncio.Future[Answer]:
-        """The call, done or not after `within_s`; one that is not goes on unheard."""
+        """The call, done or not after `within_s` of this process's own time; one that is not goes on unheard."""
         began_s = time.monotonic()
         future = asyncio.get_running_loop().run_in_executor(executor, work, *arguments)
-        done, _ = await asyncio.wait([future], timeout=within_s)
-        if not done:
+        for _ in range(TURNS):
+            if (await asyncio.wait([future], timeout=within_s / TURNS))[0]:
+                break
+        if not future.done():
             future.add_done_callback(_unheard)
         elif executor is self._executor:
             self._took_s = time.monotonic() - began_s
