@@ -1,6 +1,7 @@
 """From an event to its decision, with the embedder at work and held still in turn, under one stream of paced events.
 
-The stack is the one of `make demo`: Kafka, Valkey, a worker, and an embedder that yields to it (nice 10). Visits of the
+The stack is the one of `make demo`: Kafka, Valkey, a worker, and an embedder whose model takes only cores that nobody
+wants. The cache of vectors begins empty and fills first: what an embedder costs is what it still has to compute. Visits of the
 declared world are sent when they are due, whatever comes back (open loop); a decision's latency counts from its event's
 due time to its arrival at a consumer. Held still (SIGSTOP) the embedder uses no CPU and its cached vectors stay, so
 both sides read and rank the same; it is held too shortly to lose its partitions, and then has more to do than it can.
@@ -38,7 +39,7 @@ from training.shop import is_trigger
 EVENTS_PER_S = 240.0
 BLOCK_S, SETTLING_S = 8.0, 2.0
 """The length of a block, and its beginning that is not counted."""
-WARM_S, DRAIN_S = 25.0, 3.0
+DRAIN_S = 3.0
 SIDES = ("on", "off", "off_again")
 Advance = Callable[[str, int, int], None]
 
@@ -72,17 +73,18 @@ class Timed:
         return np.concatenate(self.latencies_ms[side])
 
 
-def measured(cache: Path, rounds: int, seed: int, advance: Advance) -> Timed:
-    """Runs the stack and `rounds` of all sides in random order."""
+def measured(cache: Path, rounds: int, warm_s: float, seed: int, advance: Advance) -> Timed:
+    """Runs the stack, `warm_s` with the embedder at work, then `rounds` of all sides in random order."""
     with Stack(cache, say=lambda _: None).start(lambda connections: ensure_model_zero(connections).version) as stack:
         stack.wait_for_embedder()
-        return asyncio.run(_Course(stack, rounds, seed, advance).run())
+        return asyncio.run(_Course(stack, rounds, warm_s, seed, advance).run())
 
 
 @dataclass(slots=True)
 class _Course:
     stack: Stack
     rounds: int
+    warm_s: float
     seed: int
     advance: Advance
     due_ms: dict[str, float] = field(default_factory=dict)
@@ -91,7 +93,7 @@ class _Course:
     """Event id -> how long its decision took, in ms."""
 
     async def run(self) -> Timed:
-        connections, turns = self.stack.connections, list(self._turns(time.time() * 1000 + 1000 * WARM_S))
+        connections, turns = self.stack.connections, list(self._turns(time.time() * 1000 + 1000 * self.warm_s))
         told = AIOKafkaConsumer(
             connections.named(topics.DECISIONS.name), bootstrap_servers=connections.kafka_url,
             auto_offset_reset="earliest",

@@ -67,6 +67,7 @@ class Size:
     events_per_s: float
     vectors: int
     turns: int
+    warm_s: float
 
 
 FULL = Size(
@@ -78,7 +79,7 @@ FULL = Size(
         Variant("st_bf16", 32), Variant("torch_bf16", ALL),
         Variant(PEER, 32, WORLD), Variant(DEFAULT, ALL, WORLD),
     ),
-    events=200_000, events_per_s=10.0, vectors=350, turns=20,
+    events=200_000, events_per_s=10.0, vectors=350, turns=20, warm_s=120.0,
 )  # fmt: skip
 QUICK = Size(
     rounds=7, race_s=75, prompts=16,
@@ -86,7 +87,7 @@ QUICK = Size(
         *(Variant(PEER, batch) for batch in (1, 8, 32)), OURS, Variant(DEFAULT, ALL, is_again=True),
         Variant(EIGHT_BIT, 8),
     ),
-    events=50_000, events_per_s=10.0, vectors=50, turns=3,
+    events=50_000, events_per_s=10.0, vectors=50, turns=3, warm_s=25.0,
 )  # fmt: skip
 
 
@@ -138,7 +139,7 @@ class Bench:
 
     def event_path(self) -> Timed:
         """Event to decision with the embedder on and off."""
-        return event_path.measured(self.cache, self.size.turns, self.seed, self.advance)
+        return event_path.measured(self.cache, self.size.turns, self.size.warm_s, self.seed, self.advance)
 
     def roofline(self) -> float | None:
         """The share of the FLOP roofline at 50 tokens, where there is a GPU."""
