@@ -1,10 +1,11 @@
 """From an event to its decision, with the embedder at work and held still in turn, under one stream of paced events.
 
 The stack is the one of `make demo`: Kafka, Valkey, a worker, and an embedder whose model takes only cores that nobody
-wants. The cache of vectors begins empty and fills first: what an embedder costs is what it still has to compute. Visits of the
-declared world are sent when they are due, whatever comes back (open loop); a decision's latency counts from its event's
-due time to its arrival at a consumer. Held still (SIGSTOP) the embedder uses no CPU and its cached vectors stay, so
-both sides read and rank the same; it is held too shortly to lose its partitions, and then has more to do than it can.
+wants. The cache of vectors begins empty and fills first: what an embedder costs is what it still has to compute.
+Visits of the declared world are sent when they are due, whatever comes back (open loop); a decision's latency counts
+from its event's due time to its arrival at a consumer. Held still (SIGSTOP) the embedder uses no CPU and its cached
+vectors stay, so both sides read and rank the same; it is held too shortly to lose its partitions, and then has more to
+do than it can.
 """
 
 from __future__ import annotations
