@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ SEED = 7
 SESSIONS = 5000
 """Visits of the first day: about 1,500 clicks, and still something left to learn."""
 MAX_PROMPTS = 400
-"""How many of the day's prompts are embedded; requests with another one are ranked with the null query."""
+"""How many of the day's prompts are embedded, those of five requests in six; the others have the null query."""
 
 _CODE = ("features", "training", "export")
 
@@ -65,7 +66,7 @@ def _build(
     progress("live through the first day", 0, 1)
     logged = first_day(kb, seed, SESSIONS)
     progress("live through the first day", 1, 1)
-    prompts = sampled((row.prompt for row in logged), seed)
+    prompts = most_asked(row.prompt for row in logged)
     states = embed_kept(prompts, cache, reasoner, _named("embed the day's prompts", progress))
     material = Material(kb, vectors, reasoner.base_id, dict(zip(map(state_hash, prompts), states, strict=True)))
     outcomes = (outcome for row in logged for outcome in row.outcomes)
@@ -76,13 +77,15 @@ def _build(
     )
 
 
-def sampled(prompts: Iterable[str], seed: int, size: int = MAX_PROMPTS) -> list[str]:
-    """At most `size` different prompts, every one of them as likely as any other.
+def most_asked(prompts: Iterable[str], size: int = MAX_PROMPTS) -> list[str]:
+    """At most `size` different prompts, those of most requests; equally frequent ones in the order of their text.
 
-    Neither outcomes nor time may decide: the part that trains and the later one that calibrates have equal shares.
+    Neither outcomes nor time decide: the part that trains and the later one that calibrates have like shares.
+
+    >>> most_asked(["b", "a", "b", "c"], 2)
+    ['b', 'a']
     """
-    different = sorted(set(prompts))
-    return [different[i] for i in np.random.default_rng(seed).permutation(len(different))[:size]]
+    return [prompt for prompt, _ in Counter(sorted(prompts)).most_common(size)]
 
 
 def _named(name: str, progress: Advance) -> Advance:
@@ -95,7 +98,7 @@ def _key(kb: KnowledgeBase, text: Source, reasoner: Source, seed: int) -> str:
     told = [kb.version, text.base_id, reasoner.base_id, str(seed), str(SESSIONS), str(MAX_PROMPTS)]
     digest = hashlib.sha256("\n".join(told).encode())
     root = Path(__file__).parent.parent
-    for path in sorted(path for room in _CODE for path in (root / room).rglob("*.py")):
+    for path in (Path(__file__), *sorted(path for room in _CODE for path in (root / room).rglob("*.py"))):
         digest.update(_without_words(path.read_text()))
     digest.update(PHRASES.read_bytes())
     return digest.hexdigest()[:16]

@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from deploy.log_reader import whole_topic
-from export.assemble import tiny
-from features import knowledge
 from features.contract import parse, to_ms
 from features.events import Decision
-from features.models import ensure_reasoner
-from features.reasoner import reasoner_id
 from stream.embedder_watch import STALENESS_SLO_S
 from stream.refresh_queue import CAPACITY
 from stream.topics import DECISIONS, EVENTS
@@ -32,8 +26,6 @@ from tests.faults.vectors_kept import Kept, kept
 from tests.stream import stage
 
 MIX = Mix(rate_per_s=150, users=200, is_varied=True)
-WIDTH = 576
-"""H of the default reasoner."""
 REACHED_DEADLINE_S = 400.0
 SPAN_OF_STEADY = 3.0
 """How many times the steady state's length each of the two measured spans is."""
@@ -53,7 +45,7 @@ class Span:
 
 def reasoner_fails(trial: Trial) -> Finding:
     """Every second call runs out of memory, hangs, or gives vectors of another width or with NaN, in turns."""
-    _released(trial)
+    stage.heeding(trial.connections)
     trial.worker("w")
     trial.send(MIX)
     off = _span(trial)
@@ -76,7 +68,7 @@ def reasoner_slow(trial: Trial) -> Finding:
 
     A batch may take 300 s here: half a minute a prompt is slow, and at the usual deadline would count as stuck.
     """
-    _released(trial)
+    stage.heeding(trial.connections)
     trial.worker("w")
     trial.send(MIX)
     off = _span(trial)
@@ -93,16 +85,6 @@ def reasoner_slow(trial: Trial) -> Finding:
         "no worker or embedder ended": not trial.crew.ends(),
     }
     return found
-
-
-def _released(trial: Trial) -> None:
-    """Has a model served that takes the real reasoner's queries."""
-    kb, cache = knowledge.load(), trial.connections.cache
-    ids, families = [intent.id for intent in kb.intents], [intent.family for intent in kb.intents]
-    with tempfile.TemporaryDirectory() as folder:
-        draft, base_id = Path(folder) / "draft", reasoner_id(ensure_reasoner(cache))
-        tiny(draft, ids, families, query_width=WIDTH, base_id=base_id, cache=cache)
-        stage.released(trial.connections, draft)
 
 
 def _span(trial: Trial, at_least_s: float = 0.0) -> Span:
@@ -151,7 +133,7 @@ def _p99(latencies_ms: list[float]) -> float:
 
 
 def _kept(trial: Trial) -> Kept:
-    return asyncio.run(kept(trial.connections, [f"demo:u{number}" for number in range(MIX.users)], WIDTH))
+    return asyncio.run(kept(trial.connections, [f"demo:u{number}" for number in range(MIX.users)], stage.WIDTH))
 
 
 def _computed(trial: Trial) -> int:

@@ -8,6 +8,7 @@ from itertools import count
 
 import pytest
 
+from deploy.publishing import release
 from features.events import Decision
 from tests.shows.deployment import Deployment
 from tests.stream import stage
@@ -46,10 +47,14 @@ def is_fresh(decision: Decision) -> bool:
 
 @pytest.fixture(scope="module")
 def shop(stack: Deployment) -> Iterator[Shop]:
-    """The stack with an embedder."""
-    yield Shop(stack.start("embedder"))
+    """The stack with an embedder, and meanwhile with a model that heeds queries (model v0 may not trust its own)."""
+    model, shop = stage.heeding(stack.connections), Shop(stack.start("embedder"))
+    shop.until("swapped", "Returns", lambda decision: decision.versions.model == model)
+    yield shop
     if "embedder" in stack.supervisor.names():
         stack.stop("embedder")
+    release(stack.connections, stack.model, wait_s=0)
+    shop.until("restored", "Returns", lambda decision: decision.versions.model == stack.model)
 
 
 def test_what_was_shown_without_its_query_is_decided_again_when_it_comes(shop: Shop, stack: Deployment) -> None:

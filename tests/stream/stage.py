@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -26,17 +27,21 @@ from features.contract import parse
 from features.events import Decision, EventData, Outcome, UserEvent
 from features.kafka_client import open_kafka
 from features.ledger import Counts, Ledger
+from features.models import ensure_reasoner
+from features.reasoner import reasoner_id
 from features.redis_client import open_redis
 from features.settings import Connections
 from stream import topics
 
 ROOT = Path(__file__).parents[2]
+WIDTH = 576
+"""H of the default reasoner."""
 
 
-def draft(folder: Path, seed: int = 0) -> Path:
-    """An untrained bundle over the project's knowledge base, not yet published."""
+def draft(folder: Path, seed: int = 0, **queries: Any) -> Path:
+    """An untrained bundle over the project's knowledge base, not yet published; `queries` are those that it takes."""
     intents, made = knowledge.load().intents, folder / f"draft{seed}"
-    tiny(made, [i.id for i in intents], [i.family for i in intents], seed=seed, cache=Connections().cache)
+    tiny(made, [i.id for i in intents], [i.family for i in intents], seed=seed, cache=Connections().cache, **queries)
     return made
 
 
@@ -48,6 +53,13 @@ def released(connections: Connections, bundle: Path) -> str:
     version = registry.versions()[-1]
     release(connections, version, wait_s=0)
     return version
+
+
+def heeding(connections: Connections) -> str:
+    """Releases an untrained model that heeds the real reasoner's queries, as a trained one need not; its version."""
+    base_id = reasoner_id(ensure_reasoner(connections.cache))
+    with tempfile.TemporaryDirectory() as folder:
+        return released(connections, draft(Path(folder), query_width=WIDTH, base_id=base_id))
 
 
 def event(number: int, user: str = "u1", kind: str = "help_page_opened", **data: Any) -> UserEvent:
