@@ -7,7 +7,7 @@ the reasoner stays frozen, and what is trained is the residual head of `features
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -77,7 +77,13 @@ class Aligned:
 def ranking_reward(
     checkpoint: Checkpoint, dataset: Dataset, vectors: IntentVectors, query: F32, has_query: NDArray[np.bool_]
 ) -> Reward:
-    """Equation (9), g = log P(i+|x,q) - log P(i+|x,null), with QE-Rec as the reward; query f32[B,H] as it ranked."""
+    """Equation (9), g = log P(i+|x,q) - log P(i+|x,null), with QE-Rec as the reward; query f32[B,H] as it ranked.
+
+    The reward is what the ranker learned of queries, however far it trusts them when it serves.
+    """
+    model = copy.deepcopy(checkpoint.model)
+    model.trust().fill_(1.0)
+    checkpoint = replace(checkpoint, model=model)
     rows = np.flatnonzero(dataset.has_click & has_query)
     chosen = dataset.take(rows)
     slot = chosen.clicks.argmax(axis=1)

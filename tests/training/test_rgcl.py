@@ -64,6 +64,9 @@ def test_the_gain_is_positive_where_queries_tell_the_need():
     assert len(reward.rows) == int(dataset.has_click.sum())
     assert reward.teacher.sum(1) == pytest.approx(1.0, abs=1e-4)
     assert ((reward.confidence >= 0.2) & (reward.confidence <= 0.9)).all()
+    checkpoint.model.trust().fill_(0.0)
+    distrusting = rgcl.ranking_reward(checkpoint, dataset, vectors, query, has_query)
+    assert distrusting.gain == pytest.approx(reward.gain), "what is served is not what is rewarded"
 
 
 def test_requests_without_a_query_earn_nothing():

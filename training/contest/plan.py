@@ -77,5 +77,5 @@ def _rest() -> tuple[float, ...]:
     return SHARES[:-1]
 
 
-SHORT = Plan(users=600, rounds=4, worlds=TUNING_SEEDS[:1], seeds=(1, 2, 3, 4, 5), untouched_seeds=3)
+SHORT = Plan(users=600, rounds=4, worlds=TUNING_SEEDS[:1], seeds=(1, 2, 3, 4, 5), untouched_seeds=5)
 FULL = Plan(users=1000, rounds=10, worlds=TUNING_SEEDS, seeds=(1, 2, 3, 4, 5), untouched_seeds=5)
