@@ -12,8 +12,10 @@ from rich.table import Table
 
 from deploy.log_reader import whole_topic
 from features.contract import InvalidEvent, parse
-from features.events import DeadLetter, Outcome, UserEvent
+from features.decisions import Outcome
+from features.events import UserEvent
 from features.kafka_client import open_kafka
+from features.notices import DeadLetter
 from features.settings import Connections
 from stream.dead_letters import letter_of
 from stream.topics import EVENTS, EVENTS_DLQ, OUTCOMES, OUTCOMES_DLQ, Topic

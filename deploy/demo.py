@@ -27,7 +27,7 @@ from deploy.simulate import Crowd, Tally, world_of
 from deploy.stack import ONE_THREAD, Stack
 from deploy.supervise import EventKind
 from features.contract import parse
-from features.events import Decision, Outcome
+from features.decisions import Decision, Outcome
 from features.settings import Connections
 from stream.topics import DECISIONS, EVENTS, OUTCOMES
 

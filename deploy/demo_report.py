@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.figures import Figure
-from features.events import Decision, Outcome, OutcomeKind
+from features.decisions import Decision, Outcome, OutcomeKind
 
 REPLICATES = 2000
 

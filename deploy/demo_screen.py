@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.simulate import Tally
-from features.events import Decision
+from features.decisions import Decision
 
 REFRESH_S = 0.5
 PLAIN_EVERY_S = 10.0

@@ -17,7 +17,8 @@ from deploy.log_reader import open_consumer, read, spans, whole_topic
 from deploy.publishing import publish
 from features.acceptance import accepted
 from features.contract import Contract, InvalidEvent, parse, to_ms
-from features.events import Decision, IntentStats, Outcome
+from features.decisions import Decision, Outcome
+from features.notices import IntentStats
 from features.redis_client import open_redis
 from features.settings import Connections
 from features.store import OnlineRows, RowWrite

@@ -13,9 +13,9 @@ from kafka import KafkaProducer
 
 from deploy.log_reader import whole_topic
 from features.contract import Contract, parse
-from features.events import IntentChange, ModelRelease
 from features.kafka_client import open_kafka
 from features.knowledge import KnowledgeBase, changes, diff
+from features.notices import IntentChange, ModelRelease
 from features.querycache import QueryCache
 from features.redis_client import open_redis
 from features.settings import Connections

@@ -18,7 +18,8 @@ import orjson
 from aiokafka import AIOKafkaConsumer
 
 from features.contract import InvalidEvent, parse
-from features.events import Decision, Outcome, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import UserEvent
 from features.kafka_client import aiokafka_arguments
 from features.knowledge import load
 from features.settings import Connections

@@ -6,7 +6,9 @@ from typing import Protocol, TypeVar
 
 from features.canonical import ShopperEvent, canonical_event
 from features.contract import InvalidEvent, parse
-from features.events import Decision, Outcome, QueryRequested, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import UserEvent
+from features.notices import QueryRequested
 
 
 class _HasKey(Protocol):

@@ -8,7 +8,7 @@ too long - is an `InvalidEvent` that names the field, what was found and what wa
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, ValidationError
 
@@ -124,3 +124,22 @@ def _explained(contract: type[Contract], error: ValidationError) -> InvalidEvent
     found = ascii(fault["input"])[:120]
     reason = "missing_field" if fault["type"] == "missing" else "bad_field"
     return InvalidEvent(reason, f"{contract.__name__}.{where}: {message}; found {found}"[:1000])
+
+
+class OfUser:
+    """What every message of one user shares: a key that keeps them in one partition, and a time."""
+
+    if TYPE_CHECKING:  # each contract says itself where in its JSON they stand
+        tenant: str
+        user: str
+        time: datetime
+
+    @property
+    def key(self) -> str:
+        """The record key, `tenant:user`."""
+        return f"{self.tenant}:{self.user}"
+
+    @property
+    def time_ms(self) -> int:
+        """The time in ms since the epoch."""
+        return to_ms(self.time)

@@ -7,17 +7,16 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from features.contract import Contract
-from features.events import (
+from features.decisions import Decision, Outcome
+from features.events import UserEvent
+from features.notices import (
     DeadLetter,
-    Decision,
     IntentChange,
     IntentStats,
     ModelRelease,
-    Outcome,
     QueryRefreshed,
     QueryRequested,
     SubjectErased,
-    UserEvent,
 )
 
 CONTRACTS: tuple[type[Contract], ...] = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from features.decisions import Outcome, OutcomeKind
 from features.dedupe import IDENTITY_BYTES, event_identity, is_known
-from features.events import Outcome, OutcomeKind
 from features.state import MAX_SEEN, StateFormatError, Verdict
 
 MAX_INTENTS, MAX_SHOWN = 100, 50

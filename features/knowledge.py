@@ -15,9 +15,9 @@ import orjson
 from pydantic import ValidationError
 
 from features.contract import InvalidEvent
-from features.events import IntentChange
 from features.intent import FACT_NAMES, Display, Eligibility, Intent, LocaleText
 from features.kb_reader import KbError, read
+from features.notices import IntentChange
 
 __all__ = [
     "FACT_NAMES",

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.canonical import ShopperEvent
-from features.events import EventKind, FeatureRow, OrderStatus, PageClass
+from features.decisions import FeatureRow
+from features.events import EventKind, OrderStatus, PageClass
 from features.feedback import FeedbackState
 from features.state import UserState
 from features.windows import DAY_MS, DAY_S, HALF_LIVES_S, HOUR_S, MINUTE_S, NEVER_S, WEEK_S, age_s, hour_angle

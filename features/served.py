@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from features.events import FeatureRow
+from features.decisions import FeatureRow
 from features.schema import CATEGORICAL, NUMERIC
 from features.views import Dtype, View
 from features.windows import DAY_MS

@@ -9,7 +9,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from features.contract import from_ms
-from features.events import QueryRefreshed
+from features.notices import QueryRefreshed
 from stream.outbox import Outbox
 from stream.query_spaces import Space
 from stream.refresh_queue import Refresh

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from features.contract import InvalidEvent
-from features.events import DeadLetter
+from features.notices import DeadLetter
 from stream.batching import Record
 from stream.telemetry import DEAD_LETTERS
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.contract import from_ms, origin
-from features.events import Candidates, Decision, Excluded, Prompt, QueryEmbedding, Versions
+from features.decisions import Candidates, Decision, Excluded, Prompt, QueryEmbedding, Versions
 from features.schema import fingerprint
 from stream.policy import Choice, Considered, PolicySettings, choose, silent
 from stream.ranking import Scored, Serving, Trigger

@@ -10,8 +10,8 @@ from typing import Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from features.contract import InvalidEvent
-from features.events import DeadLetter
 from features.fold import effective_ms
+from features.notices import DeadLetter
 from stream.batching import Batch, Record
 from stream.dead_letters import MAX_DETAIL
 

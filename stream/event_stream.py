@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from features.contract import InvalidEvent, origin, parse
-from features.events import Decision
+from features.decisions import Decision
 from stream import tracing
 from stream.decision_feed import Subscription
 from stream.decision_ring import Entry

@@ -8,7 +8,7 @@ from functools import partial
 
 from features.acceptance import accepted
 from features.contract import from_ms
-from features.events import Outcome
+from features.decisions import Outcome
 from features.feedback import FeedbackState, fold_outcome
 from features.ledger import Counts, Ledger
 from features.state import Verdict

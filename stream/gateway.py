@@ -14,7 +14,8 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from features.contract import Tenant, User
-from features.events import Decision, Outcome, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import UserEvent
 from features.settings import Connections
 from stream import intake, openapi, telemetry, tracing
 from stream.decision_feed import DecisionFeed, TooManyStreams

@@ -15,8 +15,8 @@ from export.registry import folder_of
 from export.session import Ranker
 from features.adapter import space_id
 from features.contract import InvalidEvent, origin, parse
-from features.events import IntentChange, ModelRelease
 from features.knowledge import KnowledgeBase
+from features.notices import IntentChange, ModelRelease
 from features.schema import fingerprint
 from stream.ranking import Serving
 from stream.telemetry import MODEL_LOADED_TIMESTAMP_SECONDS, SWAPS

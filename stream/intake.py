@@ -15,7 +15,8 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from features.contract import InvalidEvent, from_ms, parse, to_ms
-from features.events import MAX_EVENT_BYTES, Outcome, UserEvent
+from features.decisions import Outcome
+from features.events import MAX_EVENT_BYTES, UserEvent
 from stream.problems import Problem
 
 MAX_BODY_BYTES = 1024 * 1024

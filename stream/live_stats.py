@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from features.contract import InvalidEvent, origin, parse
-from features.events import IntentStats
+from features.notices import IntentStats
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from features.events import Decision
+from features.decisions import Decision
 from stream.ranking import Trigger
 
 MAX_OPEN = 2000

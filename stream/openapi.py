@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from features.events import Decision, Outcome, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import UserEvent
 from stream.intake import MAX_ITEMS
 
 _REF = "#/components/schemas/{model}"

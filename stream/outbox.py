@@ -11,8 +11,9 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from features.events import Decision, QueryRefreshed, QueryRequested
+from features.decisions import Decision
 from features.kafka_client import aiokafka_arguments
+from features.notices import QueryRefreshed, QueryRequested
 from features.settings import Connections
 from stream import tracing
 from stream.connecting import started

@@ -19,8 +19,9 @@ import structlog
 from features.acceptance import accepted_event
 from features.canonical import ShopperEvent
 from features.contract import InvalidEvent, from_ms, origin
-from features.events import Decision, QueryRequested
+from features.decisions import Decision
 from features.ledger import Claim, Counts, Ledger
+from features.notices import QueryRequested
 from features.state import UserState, Verdict
 from stream import deciding, tracing
 from stream.batching import Batch

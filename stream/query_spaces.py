@@ -16,7 +16,7 @@ from export.bundle import BundleRejected
 from export.registry import folder_of
 from features.adapter import Adapter, AdapterMismatch, space_id
 from features.contract import InvalidEvent, origin, parse
-from features.events import ModelRelease
+from features.notices import ModelRelease
 from features.querycache import QueryCache
 from stream.telemetry import SPACE_READY_RATIO
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from export.session import Ranker
 from features.canonical import ShopperEvent
-from features.events import FeatureRow, QueryEmbedding
+from features.decisions import FeatureRow, QueryEmbedding
 from features.intent import Intent
 from features.knowledge import KnowledgeBase
 from features.querycache import QueryCache

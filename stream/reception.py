@@ -15,7 +15,8 @@ from fastapi import Request
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from features.events import Outcome, UserEvent
+from features.decisions import Outcome
+from features.events import UserEvent
 from features.settings import Connections
 from stream import intake, telemetry
 from stream.decision_feed import DecisionFeed

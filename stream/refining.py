@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import structlog
 from redis.exceptions import RedisError
 
-from features.events import Decision, QueryRefreshed
+from features.decisions import Decision
 from features.feedback import FeedbackState
 from features.ledger import Ledger
+from features.notices import QueryRefreshed
 from stream import deciding
 from stream.hot_swap import BundleSlot, LiveKnowledge
 from stream.open_slates import OpenSlate, OpenSlates

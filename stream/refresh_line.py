@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from features.contract import InvalidEvent, origin, parse
-from features.events import QueryRequested
+from features.notices import QueryRequested
 from features.redis_access import raise_if_refused
 from stream.embedding import Tally
 from stream.refresh_queue import Place, Refresh, RefreshQueue

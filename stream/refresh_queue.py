@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from features.events import QueryRequested
+from features.notices import QueryRequested
 
 CAPACITY = 2000
 

@@ -13,8 +13,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from features.contract import InvalidEvent, origin, parse
-from features.events import QueryRefreshed
 from features.kafka_client import aiokafka_arguments
+from features.notices import QueryRefreshed
 from features.settings import Connections
 from stream import topics
 from stream.connecting import started

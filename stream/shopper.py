@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from features.canonical import ShopperEvent
 from features.contract import InvalidEvent, from_ms, origin
-from features.events import Decision, QueryRequested
+from features.decisions import Decision
 from features.feedback import FeedbackState
 from features.fold import fold
+from features.notices import QueryRequested
 from features.prompt import is_telling, prompt_of
 from features.schema import feature_row
 from features.state import UserState, Verdict, facts

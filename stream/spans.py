@@ -16,7 +16,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_cu
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from features.contract import origin
-from features.events import Decision
+from features.decisions import Decision
 from stream.batching import Batch
 from stream.tracing import TRACEPARENT, Headers
 

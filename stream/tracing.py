@@ -26,7 +26,7 @@ from stream.batching import Batch
 from stream.telemetry import STAGE_SECONDS
 
 if TYPE_CHECKING:
-    from features.events import Decision
+    from features.decisions import Decision
     from stream.spans import BatchTrace, Spans
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from features.contract import to_ms
-from features.events import Decision, EventKind, Outcome, OutcomeKind, UserEvent
+from features.decisions import Decision, Outcome, OutcomeKind
+from features.events import EventKind, UserEvent
 from training.choices import F64, NO_NEED
 from training.visits import Session, facts_of, is_order_news, order_facts
 from training.world import DISMISSED, TYPED, World

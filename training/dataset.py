@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features import schema
 from features.contract import to_ms
-from features.events import Decision, Outcome, OutcomeKind
+from features.decisions import Decision, Outcome, OutcomeKind
 from features.schema import Encoded
 
 ATTRIBUTION_WINDOW_MS = 10 * 60 * 1000

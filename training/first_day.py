@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from features.events import Decision, Outcome, PageClass, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import PageClass, UserEvent
 from features.knowledge import KnowledgeBase
 from training import tickets
 from training.shop import TRIGGER_PAGES, TRIGGERS, LoggedDecision, Shop, is_trigger

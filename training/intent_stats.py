@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 import orjson
 
 from features.contract import from_ms, to_ms
-from features.events import Decision, IntentStats, Outcome, OutcomeKind
+from features.decisions import Decision, Outcome, OutcomeKind
+from features.notices import IntentStats
 from features.windows import DAY_MS, MINUTE_MS
 from training.dataset import ALLOWED_SKEW_MS, ATTRIBUTION_WINDOW_MS
 

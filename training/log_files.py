@@ -20,7 +20,9 @@ import orjson
 import pyarrow.parquet as pq
 
 from features.contract import parse
-from features.events import Decision, Outcome, QueryRequested, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import UserEvent
+from features.notices import QueryRequested
 from training.rebuild import Folded
 
 Source = Literal["events", "decisions", "outcomes", "queries"]

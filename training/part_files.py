@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from features.acceptance import accepted, accepted_event
 from features.canonical import CanonicalEvent
 from features.contract import InvalidEvent, from_ms, to_ms
-from features.events import Decision, Outcome, QueryRequested, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import UserEvent
+from features.notices import QueryRequested
 from training.log_files import CONTRACTS, Source, file_name
 
 ROWS_A_GROUP = 5_000

@@ -14,7 +14,7 @@ import orjson
 
 from features.acceptance import accepted
 from features.contract import InvalidEvent, parse, to_ms
-from features.events import Decision, FeatureRow, Outcome
+from features.decisions import Decision, FeatureRow, Outcome
 from features.fold import effective_ms
 from training.log_files import Source, records
 from training.rebuild import Logged, LogRecord

@@ -19,7 +19,7 @@ from typing import TypeVar
 from features.acceptance import accepted_event
 from features.canonical import ShopperEvent
 from features.contract import InvalidEvent
-from features.events import FeatureRow
+from features.decisions import FeatureRow
 from features.feedback import FeedbackState, fold_outcome
 from features.fold import effective_ms, fold
 from features.schema import AGE_CAP_S, feature_row

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import mmh3
 import numpy as np
 
-from features.events import Decision, EventKind, Outcome, PageClass, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import EventKind, PageClass, UserEvent
 from features.knowledge import KnowledgeBase
 from features.prompt import render
 from features.state import Failure, UserState

@@ -15,18 +15,8 @@ import numpy as np
 
 from features import schema
 from features.contract import to_ms
-from features.events import (
-    Candidates,
-    Decision,
-    EventKind,
-    Excluded,
-    Outcome,
-    PageClass,
-    Prompt,
-    QueryEmbedding,
-    UserEvent,
-    Versions,
-)
+from features.decisions import Candidates, Decision, Excluded, Outcome, Prompt, QueryEmbedding, Versions
+from features.events import EventKind, PageClass, UserEvent
 from features.feedback import FeedbackState, fold_outcome
 from features.fold import fold
 from features.knowledge import KnowledgeBase

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from features.events import FeatureRow
+from features.decisions import FeatureRow
 from features.schema import fingerprint
 from training.log_files import manifest
 from training.partition_log import PartitionLog, Served, read_partition

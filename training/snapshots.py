@@ -7,7 +7,7 @@ from pathlib import Path
 
 from features.acceptance import accepted
 from features.contract import InvalidEvent, parse
-from features.events import Decision, Outcome
+from features.decisions import Decision, Outcome
 from training.intent_stats import WINDOW_MS, Snapshot, Tiles, until_of
 from training.log_files import Source, manifest
 from training.partition_log import Records

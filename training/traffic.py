@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from features.contract import to_ms
-from features.events import Decision, Outcome, OutcomeKind, UserEvent
+from features.decisions import Decision, Outcome, OutcomeKind
+from features.events import UserEvent
 from training.visits import Session
 from training.world import World
 

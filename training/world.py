@@ -20,7 +20,8 @@ import mmh3
 import numpy as np
 
 from features.contract import from_ms
-from features.events import Decision, EventData, EventKind, Outcome, OutcomeKind, PageClass, Prompt, UserEvent
+from features.decisions import Decision, Outcome, OutcomeKind, Prompt
+from features.events import EventData, EventKind, PageClass, UserEvent
 from features.intent import Intent
 from features.knowledge import KnowledgeBase
 from training import shopping

@@ -55,8 +55,10 @@ def opened(folder: str, **asked: Any) -> tuple[Encode, str]:
     No parity record is asked for: equality with the peer is asserted by the bench itself.
     """
     from features.reasoner import opened_unproved
+    from features.reasoner_plan import planned
 
-    reasoner = opened_unproved(Path(folder), ReasonerSettings(mode="P", threads=1, **asked))
+    settings = ReasonerSettings(mode="P", threads=1, **asked)
+    reasoner = opened_unproved(Path(folder), planned(Path(folder), settings), settings)
 
     def encode(texts: Sequence[str], batch: int) -> Any:
         size = batch or len(texts)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from features.canonical import ShopperEvent
-from features.events import FeatureRow, QueryEmbedding, QueryRequested
+from features.decisions import FeatureRow, QueryEmbedding
+from features.notices import QueryRequested
 from features.prompt import prompt_of
 from features.reasoner import CPU_BATCH
 from features.state import UserState, Verdict

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from features.canonical import canonical_event
 from features.contract import from_ms
-from features.events import EventData, QueryRequested, UserEvent
+from features.events import EventData, UserEvent
+from features.notices import QueryRequested
 from features.prompt import state_hash
 from stream.refresh_queue import BURST_MS, QUIET_MS
 from tests.benchmarks.refreshing import Embedder, Spent, Visited, replay

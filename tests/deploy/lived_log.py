@@ -16,7 +16,8 @@ from deploy.log_reader import whole_topic
 from export import session
 from features import knowledge
 from features.contract import parse, to_ms
-from features.events import Decision, UserEvent
+from features.decisions import Decision
+from features.events import UserEvent
 from features.settings import Connections
 from stream import topics as named
 from stream.app import Worker

@@ -8,15 +8,7 @@ import numpy as np
 import pytest
 
 from deploy.demo_report import click_rates, difference_interval, from_log, latencies
-from features.events import (
-    Candidates,
-    Decision,
-    FeatureRow,
-    Outcome,
-    OutcomeKind,
-    QueryEmbedding,
-    Versions,
-)
+from features.decisions import Candidates, Decision, FeatureRow, Outcome, OutcomeKind, QueryEmbedding, Versions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from deploy.feature_checks import check_skew, write_history
+from features.decisions import FeatureRow
 from features.definitions import apply
-from features.events import FeatureRow
 from features.served import SERVED_ROW
 from features.settings import Connections
 from features.views import INTENT_STATS, ORDER_STATE, USER_ACTIVITY, View

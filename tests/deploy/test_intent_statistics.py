@@ -10,7 +10,7 @@ from kafka import KafkaProducer
 from deploy.intent_statistics import StatisticsJob
 from deploy.log_reader import whole_topic
 from features.contract import from_ms
-from features.events import Decision, Outcome
+from features.decisions import Decision, Outcome
 from features.redis_client import open_redis
 from features.settings import Connections
 from features.store import OnlineRows, ViewRow

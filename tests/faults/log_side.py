@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from deploy.log_reader import whole_topic
 from features.contract import origin, parse
-from features.events import Decision
+from features.decisions import Decision
 from features.settings import Connections
 from stream.dead_letters import letter_of
 from stream.settings import GROUP

@@ -15,7 +15,7 @@ import numpy as np
 
 from deploy.log_reader import whole_topic
 from features.contract import parse, to_ms
-from features.events import Decision
+from features.decisions import Decision
 from stream.embedder_watch import STALENESS_SLO_S
 from stream.refresh_queue import CAPACITY
 from stream.topics import DECISIONS, EVENTS

@@ -8,18 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.contract import InvalidEvent, from_ms, parse, to_ms
-from features.events import (
-    MAX_EVENT_BYTES,
-    REQUIRED,
-    DeadLetter,
-    EventData,
-    EventKind,
-    OrderStatus,
-    Outcome,
-    OutcomeKind,
-    PageClass,
-    UserEvent,
-)
+from features.decisions import Outcome, OutcomeKind
+from features.events import MAX_EVENT_BYTES, REQUIRED, EventData, EventKind, OrderStatus, PageClass, UserEvent
+from features.notices import DeadLetter
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,30}", fullmatch=True)
 SLUGS = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)

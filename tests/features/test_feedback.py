@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.contract import from_ms
+from features.decisions import Outcome
 from features.dedupe import IDENTITY_BYTES
-from features.events import Outcome
 from features.feedback import MAX_INTENTS, MAX_SHOWN, FeedbackState, fold_outcome
 from features.state import MAX_SEEN, StateFormatError, Verdict
 

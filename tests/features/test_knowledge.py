@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.contract import InvalidEvent, parse
-from features.events import EventKind, IntentChange, OrderStatus
+from features.events import EventKind, OrderStatus
 from features.knowledge import (
     FACT_NAMES,
     Eligibility,
@@ -20,6 +20,7 @@ from features.knowledge import (
     diff,
     from_changes,
 )
+from features.notices import IntentChange
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 WORDS = st.text(st.characters(exclude_categories=["C"]), max_size=20).map(lambda text: f"a {text}")

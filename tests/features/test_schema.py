@@ -7,7 +7,8 @@ import pytest
 
 from features import schema
 from features.contract import from_ms, parse
-from features.events import FeatureRow, UserEvent
+from features.decisions import FeatureRow
+from features.events import UserEvent
 from features.feedback import FeedbackState
 from features.fold import fold
 from features.schema import CATEGORICAL, NUMERIC, SEQUENCE_LENGTH, SchemaMismatch, encode, feature_row, fingerprint

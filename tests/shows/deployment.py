@@ -20,7 +20,7 @@ from deploy.publishing import publish_knowledge, release
 from deploy.supervise import Child, Supervisor
 from features import knowledge
 from features.contract import parse
-from features.events import Decision
+from features.decisions import Decision
 from features.settings import Connections
 from stream import topics
 from tests.stream import stage

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
+from features.decisions import Decision
 from features.definitions import apply
-from features.events import Decision
 from features.store import OnlineRows, ViewRow
 from features.views import LATENT_QUERY, ORDER_STATE, USER_ACTIVITY, project
 from tests.shows.deployment import Deployment

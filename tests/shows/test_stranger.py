@@ -11,7 +11,8 @@ import pytest
 
 from deploy.log_reader import whole_topic
 from features.contract import parse
-from features.events import Decision, UserEvent
+from features.decisions import Decision
+from features.events import UserEvent
 from stream import topics
 from tests.shows.deployment import ROOT, Deployment
 from tests.stream import stage

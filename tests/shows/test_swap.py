@@ -25,7 +25,7 @@ from export.bundle import BundleRejected
 from export.registry import Registry
 from features import knowledge
 from features.adapter import Adapter
-from features.events import Decision
+from features.decisions import Decision
 from features.vectors import ensure_intent_vectors
 from stream import topics
 from tests.shows.deployment import Deployment

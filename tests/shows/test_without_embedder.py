@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 
 from deploy.publishing import release
-from features.events import Decision
+from features.decisions import Decision
 from tests.shows.deployment import Deployment
 from tests.stream import stage
 

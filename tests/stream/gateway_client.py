@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import httpx
 from aiokafka import AIOKafkaProducer
 
-from features.events import Candidates, Decision, FeatureRow, Prompt, QueryEmbedding, Versions
+from features.decisions import Candidates, Decision, FeatureRow, Prompt, QueryEmbedding, Versions
 from features.settings import Connections
 from stream.gateway import create_app
 from stream.reception import GatewaySettings

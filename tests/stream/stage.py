@@ -24,7 +24,8 @@ from export.assemble import tiny
 from export.registry import Registry
 from features import knowledge
 from features.contract import parse
-from features.events import Decision, EventData, Outcome, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import EventData, UserEvent
 from features.kafka_client import open_kafka
 from features.ledger import Counts, Ledger
 from features.models import ensure_reasoner

@@ -9,7 +9,7 @@ import numpy as np
 from deploy.log_reader import whole_topic
 from features.adapter import Adapter
 from features.contract import parse
-from features.events import QueryRefreshed
+from features.notices import QueryRefreshed
 from features.settings import Connections
 from stream import topics as named
 from stream.announcing import Announcer

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deploy.log_reader import whole_topic
 from features.contract import InvalidEvent
-from features.events import DeadLetter
+from features.notices import DeadLetter
 from features.settings import Connections
 from stream.batching import Record
 from stream.dead_letters import DeadLetters, headers, letter_of

@@ -18,8 +18,8 @@ from export.bundle import read_manifest
 from export.registry import Registry
 from features import knowledge
 from features.adapter import Adapter
-from features.events import IntentChange, ModelRelease, QueryRequested
 from features.models import ensure_reasoner
+from features.notices import IntentChange, ModelRelease, QueryRequested
 from features.prompt import SLOT, state_hash
 from features.querycache import QueryCache
 from features.reasoner import reasoner_id

@@ -12,7 +12,7 @@ import pytest
 from export.bundle import canonical, read, sealed
 from export.registry import Registry
 from features import knowledge
-from features.events import IntentChange, ModelRelease
+from features.notices import IntentChange, ModelRelease
 from stream import hot_swap
 from stream.hot_swap import BundleSlot, LiveKnowledge
 from stream.telemetry import REGISTRY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from features.contract import from_ms
-from features.events import IntentStats
+from features.notices import IntentStats
 from stream.live_stats import LiveStatistics
 
 DAY_MS = 86_400_000

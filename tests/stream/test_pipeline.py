@@ -15,8 +15,10 @@ from deploy.log_reader import whole_topic
 from export import session
 from features import knowledge
 from features.contract import from_ms, parse
-from features.events import Decision, EventData, Outcome, QueryRequested, UserEvent
+from features.decisions import Decision, Outcome
+from features.events import EventData, UserEvent
 from features.ledger import Counts, StoreLost
+from features.notices import QueryRequested
 from features.querycache import QueryCache
 from features.settings import Connections
 from features.state import UserState

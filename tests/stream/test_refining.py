@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from kafka import KafkaProducer
 
 from features.contract import from_ms
-from features.events import Candidates, Decision, Excluded, QueryRefreshed
+from features.decisions import Candidates, Decision, Excluded
+from features.notices import QueryRefreshed
 from features.querycache import QueryCache
 from features.settings import Connections
 from stream import topics as named

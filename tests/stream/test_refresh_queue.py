@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.events import QueryRequested
+from features.notices import QueryRequested
 from features.prompt import state_hash
 from stream.refresh_queue import BURST_MS, QUIET_MS, Refresh, RefreshQueue
 

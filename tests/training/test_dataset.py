@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from features.contract import from_ms, to_ms
-from features.events import Excluded, Outcome, OutcomeKind
+from features.decisions import Excluded, Outcome, OutcomeKind
 from training.dataset import ATTRIBUTION_WINDOW_MS, attach_queries, build, permuted_clicks, split_by_time
 from training.first_day import first_day
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.contract import from_ms
-from features.events import Decision, Outcome
+from features.decisions import Decision, Outcome
 from training.intent_stats import LATENESS_MS, TILE_MS, WINDOW_MS, Tiles, closable_until_ms, deadline_ms, until_of
 
 START_MS = 1_767_225_600_000

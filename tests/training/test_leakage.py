@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from features.contract import to_ms
-from features.events import OutcomeKind
+from features.decisions import OutcomeKind
 from features.schema import CATEGORICAL, NUMERIC
 from tests.training import checkerboard
 from training import cycle, leakage

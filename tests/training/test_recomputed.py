@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from features.contract import from_ms
-from features.events import FeatureRow, Outcome, UserEvent
+from features.decisions import FeatureRow, Outcome
+from features.events import UserEvent
 from features.feedback import FeedbackState, fold_outcome
 from features.fold import fold
 from features.schema import feature_row, fingerprint

@@ -7,7 +7,8 @@ import pytest
 from kafka import KafkaProducer
 
 from features.contract import from_ms, to_ms
-from features.events import QueryRequested, UserEvent
+from features.events import UserEvent
+from features.notices import QueryRequested
 from features.settings import Connections
 from stream.topics import DECISIONS, EVENTS, OUTCOMES, QUERIES
 from training import replay

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from features.contract import to_ms
-from features.events import EventKind, OutcomeKind
+from features.decisions import OutcomeKind
+from features.events import EventKind
 from features.knowledge import load
 from features.prompt import state_hash
 from training.dataset import build

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from features.contract import to_ms
-from features.events import OutcomeKind
+from features.decisions import OutcomeKind
 from training.first_day import FIRST_DAY_MS, lived
 from training.traffic import FAREWELL_MS, LiveShopper, arrivals
 from training.world import World

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from features.contract import to_ms
-from features.events import Decision, OrderStatus, Outcome, OutcomeKind
+from features.decisions import Decision, Outcome, OutcomeKind
+from features.events import OrderStatus
 from features.fold import fold
 from features.knowledge import KnowledgeBase, load
 from features.state import SESSION_GAP_MS, UserState, facts
