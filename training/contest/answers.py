@@ -78,7 +78,7 @@ def _difference(
 def _placebo(results: Results, plan: Plan) -> float | None:
     """The highest upper bound of any placebo's gain over no queries, at either end of the shares."""
     found = [
-        _difference(results, _cells(results, plan, plan.worlds, share), arm, "qerec_null")
+        _difference(results, _cells(results, plan, (*plan.worlds, *UNTOUCHED_SEEDS), share), arm, "qerec_null")
         for share in (LOW, HIGH)
         for arm in PLACEBOS
     ]

@@ -16,6 +16,7 @@ PRIMARY = ("qerec", "two_tower", "lightgbm_cosine")
 GAINS = ("qerec_null",)
 """What the query tower's gain is taken against, at the lowest and the highest share."""
 PLACEBOS = ("shuffled", "random")
+"""What gains nothing, measured on the same requests."""
 COLD = ("qerec", "lightgbm_cosine", "zero_shot")
 
 
@@ -68,7 +69,7 @@ class Plan:
         if arms == PRIMARY:
             return True
         if arms in {GAINS, PLACEBOS}:
-            return share in {LOW, HIGH} and (arms == GAINS or world in self.worlds)
+            return share in {LOW, HIGH}
         is_done = arm in {*PRIMARY, *GAINS, *PLACEBOS}
         return not is_done and (world in self.worlds or arm == "zero_shot") and (share == HIGH or arm == "zero_shot")
 
