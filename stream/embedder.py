@@ -234,6 +234,8 @@ def main() -> None:
     configure_logging()
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
     os.nice(NICENESS)
+    if hasattr(os, "SCHED_BATCH"):  # whoever wakes up so interrupts nobody
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     code = 1
     try:
         asyncio.run(_main(Connections(), EmbedderSettings()))

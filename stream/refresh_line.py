@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ RETRY_S = 0.5
 RETRY_FIRST_MS = 1000
 """How long a request waits after its first failure; twice as long after each further one."""
 CALL_DEADLINE_S = 5.0
+GATHER_S = 0.2
+"""A batch that is not full begins no sooner than this after the one before: a call for two costs little more than one,
+and whoever asks after a pause waits for nobody."""
 
 Process = Callable[[Sequence[Refresh]], Awaitable[Sequence[Refresh]]]
 """Serves requests; returns those to be tried again."""
@@ -99,8 +103,11 @@ class RefreshLine:
             if not batch:
                 await self._until_one_is_due()
                 continue
+            began_s = time.monotonic()
             again = await self._until_stored(process, batch)
             self._settle(batch, again, tally)
+            if len(batch) < most and not self.stopping.is_set():
+                await asyncio.sleep(began_s + GATHER_S - time.monotonic())
 
     def _settle(self, batch: Sequence[Refresh], again: Sequence[Refresh], tally: Tally) -> None:
         """What was served is finished; what was not waits again, unless its user has asked anew."""

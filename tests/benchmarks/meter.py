@@ -102,6 +102,15 @@ def process_cpu_s(pid: int) -> float | None:
     return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def machine_cpu_s() -> float:
+    """CPU seconds that all processes of the machine have used, on all its cores; 0 where /proc does not tell."""
+    told = Path("/proc/stat")
+    if not told.exists():
+        return 0.0
+    user, nice, system, _idle, _iowait, *interrupts = map(int, told.read_text().split("\n", 1)[0].split()[1:8])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
 def cpu_pressure() -> float | None:
     """PSI: the share of the last 10 s, in %, in which some task waited for a core; None where it is not told."""
     told = Path("/proc/pressure/cpu")

@@ -107,6 +107,8 @@ def _figures(
     return told | {
         "flop_roofline": about.flop_roofline,
         "embedder_cores": timed.embedder_cores,
+        "embedder_cores_race": timed.embedder_cores_race,
+        "event_path_events_per_s": timed.events_per_s,
         "event_unanswered": timed.unanswered,
         "n_rounds": min(map(len, measured.blocks.values())),
         "simulated_events_per_s": worlds["declared"].events_per_s,

@@ -36,7 +36,8 @@ def world(name, kept):
 
 
 def timed(on_ms):
-    return Timed({side: [np.full(50, on_ms if side == "on" else 2.0)] * 6 for side in SIDES}, 0, 0.4)
+    blocks = {side: [np.full(50, on_ms if side == "on" else 2.0)] * 6 for side in SIDES}
+    return Timed(latencies_ms=blocks, embedder_cores=0.4, embedder_cores_race=0.4, events_per_s=100.0)
 
 
 @pytest.fixture

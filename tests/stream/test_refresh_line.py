@@ -40,11 +40,14 @@ class Clock:
 
 
 def line_of(*requests: Refresh) -> RefreshLine:
-    line, tally = RefreshLine(Clock()), Tally()
+    line = RefreshLine(Clock())
     for one in requests:
-        record = SimpleNamespace(offset=one.offset, timestamp=NOW, value=one.request.to_json())
-        line._admit(PLACE, record, tally)
+        admit(line, one)
     return line
+
+
+def admit(line: RefreshLine, one: Refresh) -> None:
+    line._admit(PLACE, SimpleNamespace(offset=one.offset, timestamp=NOW, value=one.request.to_json()), Tally())
 
 
 async def drained(line: RefreshLine, served: Served, most: int = 8) -> Tally:
@@ -80,6 +83,27 @@ async def test_a_batch_is_repeated_while_redis_is_away(monkeypatch: pytest.Monke
     await drained(line, served)
     assert served.batches == [["u"]] * 3
     assert line.redis_answers
+
+
+async def test_whoever_asks_right_after_a_batch_is_served_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh_line, "GATHER_S", 0.5)
+    line, served = line_of(refresh("first", 0)), Served()
+    embedding = asyncio.create_task(line.embed(served, 8, Tally()))
+    for offset, user in enumerate(("b", "c"), start=1):
+        await asyncio.sleep(0.05)
+        admit(line, refresh(user, offset))
+    line.stop()
+    await embedding
+    assert served.batches == [["first"], ["b", "c"]]
+
+
+async def test_full_batches_follow_each_other_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh_line, "GATHER_S", 60.0)
+    line, served = line_of(*(refresh(f"u{number}", number) for number in range(5))), Served()
+    embedding = asyncio.create_task(line.embed(served, 2, Tally()))
+    await asyncio.sleep(0.1)
+    embedding.cancel()
+    assert [len(batch) for batch in served.batches] == [2, 2, 1]
 
 
 async def test_lag_counts_what_was_read_and_had_no_effect_yet() -> None:
