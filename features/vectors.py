@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -108,8 +109,7 @@ def embed_kept(inputs: Sequence[str], cache: Path, source: Source, progress: Pro
                 f"{bool(np.isfinite(vectors).all())}; expected finite [{len(missing)}, {encoder.width}]: try again; "
                 "if it stays so, delete the model's folder under RGALIGN_CACHE and it is fetched anew"
             )
-        kept = {**_read(path), **dict(zip(missing, vectors, strict=True))}
-        _write(path, kept)
+        kept = _add(path, dict(zip(missing, vectors, strict=True)))
     return np.stack([kept[name] for name in names]) if names else np.empty((0, 0), dtype=np.float32)
 
 
@@ -123,11 +123,20 @@ def _read(path: Path) -> dict[str, F32]:
         return dict(zip(names, file.get_tensor("vectors"), strict=True))
 
 
+def _add(path: Path, vectors: Mapping[str, F32]) -> dict[str, F32]:
+    """Everything that is kept once these are; processes that add at once wait for each other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = {**_read(path), **vectors}
+        _write(path, kept)
+    return kept
+
+
 def _write(path: Path, vectors: Mapping[str, F32]) -> None:
     """Replaces the file in one step, so that a reader never meets half of it."""
     from safetensors.numpy import save_file  # noqa: PLC0415
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     os.close(handle)
     try:

@@ -14,7 +14,7 @@ def scores(model: Scorer, examples: Examples, index: Tensor) -> Tensor:
     """Logits f32[len(index), N] without dropout, in bounded memory."""
     model.eval()
     with torch.no_grad():
-        chunks = [model(examples.features.take(chunk), examples.intents) for chunk in torch.split(index, 256)]
+        chunks = [model(examples.features.take(chunk), examples.intents) for chunk in torch.split(index, 64)]
     return torch.cat(chunks)
 
 

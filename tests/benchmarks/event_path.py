@@ -53,7 +53,7 @@ GUESS = 0.25
 """The share of visits that are sent until `LOAD` is found."""
 LOAD_S = 6.0
 """How long the load is looked at, and how long after it the embedder and the visits settle."""
-FREE_S, SETTLING_S, COUNTED_S = 3.0, 0.5, 6.0
+FREE_S, SETTLING_S, COUNTED_S = 5.0, 0.5, 6.0
 """A turn: the embedder does what it could not do before; it is held or stays free; what follows counts."""
 TURN_S = FREE_S + SETTLING_S + COUNTED_S
 DRAIN_S = 3.0

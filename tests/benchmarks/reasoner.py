@@ -86,7 +86,7 @@ FULL = Size(
         Variant("st_bf16", 32), Variant("torch_bf16", ALL),
         Variant(PEER, 32, WORLD), Variant(DEFAULT, ALL, WORLD),
     ),
-    events=200_000, events_per_s=10.0, vectors=350, known=2500, event_path=event_path.Length(rounds=16, warm_s=60.0),
+    events=200_000, events_per_s=10.0, vectors=350, known=2500, event_path=event_path.Length(rounds=14, warm_s=60.0),
 )  # fmt: skip
 QUICK = Size(
     rounds=7, race_s=75, prompts=16,

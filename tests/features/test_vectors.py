@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,17 @@ def test_only_what_is_new_is_computed(tmp_path):
     assert encoder.asked == [["a", "bb"], ["ccc"]]
     assert first[:, 0].tolist() == [1, 2, 1]
     assert second[:, 0].tolist() == [3, 2]
+
+
+def test_whoever_adds_at_once_loses_nothing(tmp_path):
+    encoder = Lengths()
+    source = Source(encoder.base_id, lambda: encoder)
+    texts = [f"text {number}" for number in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda text: embed_kept([text], tmp_path, source), texts))
+    assert len(encoder.asked) == len(texts)
+    embed_kept(texts, tmp_path, source)
+    assert len(encoder.asked) == len(texts)
 
 
 def test_a_known_knowledge_base_loads_no_model(tmp_path):

@@ -87,11 +87,12 @@ async def test_a_batch_is_repeated_while_redis_is_away(monkeypatch: pytest.Monke
 
 async def test_whoever_asks_right_after_a_batch_is_served_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refresh_line, "GATHER_S", 0.5)
-    line, served = line_of(refresh("first", 0)), Served()
+    line, served = line_of(refresh("first", 0, is_trigger=True)), Served()
     embedding = asyncio.create_task(line.embed(served, 8, Tally()))
     for offset, user in enumerate(("b", "c"), start=1):
         await asyncio.sleep(0.05)
-        admit(line, refresh(user, offset))
+        admit(line, refresh(user, offset, is_trigger=True))
+        line._arrived.set()
     line.stop()
     await embedding
     assert served.batches == [["first"], ["b", "c"]]
@@ -99,7 +100,7 @@ async def test_whoever_asks_right_after_a_batch_is_served_with_others(monkeypatc
 
 async def test_full_batches_follow_each_other_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refresh_line, "GATHER_S", 60.0)
-    line, served = line_of(*(refresh(f"u{number}", number) for number in range(5))), Served()
+    line, served = line_of(*(refresh(f"u{number}", number, is_trigger=True) for number in range(5))), Served()
     embedding = asyncio.create_task(line.embed(served, 2, Tally()))
     await asyncio.sleep(0.1)
     embedding.cancel()

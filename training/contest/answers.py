@@ -76,10 +76,10 @@ def _difference(
 
 
 def _placebo(results: Results, plan: Plan) -> float | None:
-    """The highest upper bound of any placebo's gain over no queries, at either end of the shares."""
+    """The highest upper bound of any placebo's gain over no queries."""
     found = [
         _difference(results, _cells(results, plan, (*plan.worlds, *UNTOUCHED_SEEDS), share), arm, "qerec_null")
-        for share in (LOW, HIGH)
+        for share in plan.placebo_shares
         for arm in PLACEBOS
     ]
     return max(one.high for one in found if one is not None) if all(found) else None

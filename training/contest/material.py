@@ -55,9 +55,10 @@ def fetch(cache: Path, progress: Progress | None = None) -> None:
     sources(cache, progress)
 
 
-def embed(cache: Path, progress: Progress | None = None) -> None:
-    """Embeds what is not in `cache` yet, stretch by stretch."""
-    told, source = (*prompts(), *intent_prompts()), reasoner(cache, progress)
+def embed(cache: Path, progress: Progress | None = None, part: tuple[int, int] = (0, 1)) -> None:
+    """Embeds what is not in `cache` yet, stretch by stretch; `part` is (which, of how many) that share the work."""
+    which, parts = part
+    told, source = (*prompts(), *intent_prompts())[which::parts], reasoner(cache, progress)
     for start in range(0, len(told), _STRETCH):
         embed_kept(told[start : start + _STRETCH], cache, source)
         if progress is not None:

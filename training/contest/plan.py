@@ -24,7 +24,9 @@ COLD = ("qerec", "lightgbm_cosine", "zero_shot")
 class Plan:
     """`users` visit `rounds` times, the last of which is the test; `worlds` are tuning worlds of the table.
 
-    Every seeded arm is fitted with each of `seeds` in a tuning world and with the first `untouched_seeds` in others.
+    Every seeded arm is fitted with each of `seeds` in a tuning world and with the first `untouched_seeds` in others;
+    QE-Rec's variants, which answer nothing but stand in the table, with the first `variant_seeds`. Placebos are
+    measured at `placebo_shares`.
     """
 
     users: int
@@ -32,6 +34,8 @@ class Plan:
     worlds: tuple[int, ...]
     seeds: tuple[int, ...]
     untouched_seeds: int
+    variant_seeds: int
+    placebo_shares: tuple[float, ...]
 
     def cell(self, world: int, share: float) -> CellName:
         """The cell of a world at a share."""
@@ -48,6 +52,8 @@ class Plan:
         """With which seeds an arm is fitted in a world."""
         if not BY_KEY[arm].is_seeded:
             return self.seeds[:1]
+        if BY_KEY[arm].like and arm not in {*GAINS, *PLACEBOS}:
+            return self.seeds[: self.variant_seeds]
         return self.seeds[: self.untouched_seeds] if world in UNTOUCHED_SEEDS else self.seeds
 
     def tasks(self) -> Iterator[Task]:
@@ -68,8 +74,10 @@ class Plan:
     def _belongs(self, arm: str, world: int, share: float, arms: tuple[str, ...]) -> bool:
         if arms == PRIMARY:
             return True
-        if arms in {GAINS, PLACEBOS}:
+        if arms == GAINS:
             return share in {LOW, HIGH}
+        if arms == PLACEBOS:
+            return share in self.placebo_shares
         is_done = arm in {*PRIMARY, *GAINS, *PLACEBOS}
         return not is_done and (world in self.worlds or arm == "zero_shot") and (share == HIGH or arm == "zero_shot")
 
@@ -78,5 +86,11 @@ def _rest() -> tuple[float, ...]:
     return SHARES[:-1]
 
 
-SHORT = Plan(users=600, rounds=4, worlds=TUNING_SEEDS[:1], seeds=(1, 2, 3, 4, 5), untouched_seeds=5)
-FULL = Plan(users=1000, rounds=10, worlds=TUNING_SEEDS, seeds=(1, 2, 3, 4, 5), untouched_seeds=5)
+SHORT = Plan(
+    users=600, rounds=4, worlds=TUNING_SEEDS[:1], seeds=(1, 2, 3, 4, 5), untouched_seeds=5, variant_seeds=3,
+    placebo_shares=(HIGH,),
+)  # fmt: skip
+FULL = Plan(
+    users=1000, rounds=10, worlds=TUNING_SEEDS, seeds=(1, 2, 3, 4, 5), untouched_seeds=5, variant_seeds=5,
+    placebo_shares=(LOW, HIGH),
+)  # fmt: skip

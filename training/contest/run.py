@@ -48,14 +48,15 @@ def run(
 ) -> int:
     """Does what is not done yet of the tasks and returns how many are left when `minutes` are over.
 
-    The prompts are embedded in one process while others live through the worlds: neither needs the other.
+    The prompts are embedded and the worlds lived through in all processes: neither needs the other.
     """
     material.fetch(rooms.cache, progress)
     told = tuple(dict.fromkeys(tasks))
     waiting = [task for task in told if not (rooms.fits / task.file_name).exists()]
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     missing = dict.fromkeys(task.cell for task in waiting)
-    preparing: list[tuple[CellName | None, Rooms]] = [(None, rooms), *((name, rooms) for name in missing)]
+    parts: list[CellName | tuple[int, int]] = [(part, jobs) for part in range(jobs)]
+    preparing = [(what, rooms) for what in [*parts, *missing]]
     for done in _in_processes(preparing, _prepare, jobs, deadline):
         _tell(progress, "embed the prompts, live through the worlds", done, len(preparing))
     fits = 0
@@ -94,13 +95,13 @@ def _in_processes(
                     running |= {pool.submit(work, call) for call in islice(waiting, 1)}
 
 
-def _prepare(call: tuple[CellName | None, Rooms]) -> None:
-    """Lives through a cell; without a name, embeds every prompt."""
-    name, rooms = call
-    if name is None:
-        material.embed(rooms.cache)
+def _prepare(call: tuple[CellName | tuple[int, int], Rooms]) -> None:
+    """Lives through a cell, or embeds a part of the prompts."""
+    what, rooms = call
+    if isinstance(what, CellName):
+        material.lived(what, rooms.cells)
     else:
-        material.lived(name, rooms.cells)
+        material.embed(rooms.cache, part=what)
 
 
 def _fit(call: tuple[Task, Rooms]) -> None:
