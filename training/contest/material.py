@@ -56,9 +56,12 @@ def fetch(cache: Path, progress: Progress | None = None) -> None:
 
 
 def embed(cache: Path, progress: Progress | None = None, part: tuple[int, int] = (0, 1)) -> None:
-    """Embeds what is not in `cache` yet, stretch by stretch; `part` is (which, of how many) that share the work."""
-    which, parts = part
-    told, source = (*prompts(), *intent_prompts())[which::parts], reasoner(cache, progress)
+    """Embeds what is not in `cache` yet, stretch by stretch; `part` is (which, of how many) that share the work.
+
+    A part is a run of neighbours: they begin alike, and what they share is computed once.
+    """
+    whole, (which, parts) = (*prompts(), *intent_prompts()), part
+    told, source = whole[which * len(whole) // parts : (which + 1) * len(whole) // parts], reasoner(cache, progress)
     for start in range(0, len(told), _STRETCH):
         embed_kept(told[start : start + _STRETCH], cache, source)
         if progress is not None:
