@@ -18,7 +18,7 @@ COLOURS = {
     "qerec": "#1b6ca8", "two_tower": "#c0392b", "lightgbm_cosine": "#27865a", "dcnv2": "#8e5ea2", "din": "#b8860b",
     "fm": "#7f8c8d", "bag": "#d2691e",
 }  # fmt: skip
-_WIDTH, _LEFT, _ROW = 900, 300, 22
+_WIDTH, _LEFT, _ROW, _HEIGHT = 900, 300, 22, 270
 
 
 def picture(report: Report) -> str:
@@ -67,13 +67,13 @@ def _curves(report: Report, top: int) -> Iterator[str]:
     drawn = {key: curve for key, curve in curves.items() if len(curve)}
     if not drawn:
         return
-    x = _scale(1, max(len(curve) for curve in drawn.values()), 50, 420)
-    y = _scale(0, max(float(curve.max()) for curve in drawn.values()), top + 290, top + 20)
-    yield from _frame(50, top + 20, 370, 270)
+    longest, best = (max(told) for told in zip(*((len(c), float(c.max())) for c in drawn.values()), strict=True))
+    yield from _frame(50, top + 20, 370, ("1", f"epoch {longest}"), ("0", f"{best:.2f}"))
+    x, y = _scale(1, longest, 50, 420), _scale(0, best, top + 20 + _HEIGHT, top + 20)
     for place, (key, curve) in enumerate(drawn.items()):
         points = " ".join(f"{x(epoch):.1f},{y(float(value)):.1f}" for epoch, value in enumerate(curve, start=1))
         yield f'<polyline points="{points}" fill="none" stroke="{COLOURS[key]}" stroke-width="2"/>'
-        yield _text(250, top + 160 + 16 * place, BY_KEY[key].title[:34], colour=COLOURS[key])
+        yield _text(235, top + 160 + 16 * place, _name(key), colour=COLOURS[key])
 
 
 def _mean_curve(report: Report, key: str) -> F64:
@@ -87,18 +87,23 @@ def _mean_curve(report: Report, key: str) -> F64:
 def _calibration(report: Report, top: int) -> Iterator[str]:
     """The share of clicks against the predicted probability of shown prompts, in bins of equal mass."""
     yield _text(480, top, "Calibration: clicks by predicted probability", size=14)
-    yield from _frame(510, top + 20, 350, 270)
     found = {key: _reliability(report, key) for key in ("qerec", "two_tower", "lightgbm_cosine")}
     drawn = {key: bins for key, bins in found.items() if len(bins)}
     if not drawn:
         return
     highest = max(float(bins[:, :2].max()) for bins in drawn.values())
-    x, y = _scale(0, highest, 510, 860), _scale(0, highest, top + 290, top + 20)
+    yield from _frame(510, top + 20, 350, ("0", f"predicted {highest:.2f}"), ("0", f"{highest:.2f}"))
+    x, y = _scale(0, highest, 510, 860), _scale(0, highest, top + 20 + _HEIGHT, top + 20)
     yield _line(x(0), y(0), x(highest), y(highest), "#999")
     for place, (key, bins) in enumerate(drawn.items()):
         points = " ".join(f"{x(float(p)):.1f},{y(float(share)):.1f}" for p, share, _ in bins)
         yield f'<polyline points="{points}" fill="none" stroke="{COLOURS[key]}" stroke-width="2"/>'
-        yield _text(530, top + 40 + 16 * place, BY_KEY[key].title[:40], colour=COLOURS[key])
+        yield _text(530, top + 40 + 16 * place, _name(key), colour=COLOURS[key])
+
+
+def _name(key: str) -> str:
+    """An arm's title without what stands in brackets."""
+    return BY_KEY[key].title.partition(" (")[0]
 
 
 def _reliability(report: Report, key: str) -> F64:
@@ -112,13 +117,19 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
     return lambda value: start + (value - low) / span * (end - start)
 
 
-def _frame(x: float, y: float, width: float, height: float) -> Iterator[str]:
-    yield f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="none" stroke="#bbb"/>'
+def _frame(x: float, y: float, width: float, across: tuple[str, str], up: tuple[str, str]) -> Iterator[str]:
+    """A plot's box with what stands at both ends of its two axes."""
+    yield f'<rect x="{x}" y="{y}" width="{width}" height="{_HEIGHT}" fill="none" stroke="#bbb"/>'
+    for at, words, anchor in zip((x, x + width), across, ("start", "end"), strict=True):
+        yield _text(at, y + _HEIGHT + 16, words, anchor=anchor)
+    for at, words in zip((y + _HEIGHT, y + 10), up, strict=True):
+        yield _text(x - 4, at, words, anchor="end")
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, width: float = 1) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="{width}"/>'
 
 
-def _text(x: float, y: float, words: str, *, size: int = 12, colour: str = "#222") -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}" font-size="{size}" fill="{colour}">{escape(words)}</text>'
+def _text(x: float, y: float, words: str, *, size: int = 12, colour: str = "#222", anchor: str = "start") -> str:
+    style = f'font-size="{size}" fill="{colour}" text-anchor="{anchor}"'
+    return f'<text x="{x:.0f}" y="{y:.0f}" {style}>{escape(words)}</text>'
