@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from features.file_lock import locked
 
 KAFKA = "4.4.0"
 ENDPOINT = f"org.apache.kafka:kafka_2.13:{KAFKA}+org.slf4j:slf4j-simple:1.7.36@kafka.Kafka"
@@ -45,9 +46,7 @@ def ensure_jars(cache: Path, progress: Progress = lambda *_: None) -> Path:
     Raises `JarsRejected` if one differs from the committed list, `JarsNotFetched` if they could not be fetched.
     """
     target = folder(cache)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(target.parent / "lock"):
         if not target.is_dir():
             progress(f"fetch Apache Kafka {KAFKA}", 0, SIZE_BYTES)
             _fetch(target)

