@@ -9,7 +9,7 @@ import numpy as np
 from training.contest.cell import CellName
 from training.contest.figures import METRICS, Results, interval
 from training.contest.fits import cold_intents
-from training.contest.plan import HIGH, LOW, PLACEBOS, Plan
+from training.contest.plan import HIGH, LOW, Plan
 from training.dials import SHARES, UNTOUCHED_SEEDS
 from training.metrics import Interval
 
@@ -76,11 +76,11 @@ def _difference(
 
 
 def _placebo(results: Results, plan: Plan) -> float | None:
-    """The highest upper bound of any placebo's gain over no queries."""
+    """The highest upper bound of any placebo's gain over no queries, at either end of the shares."""
     found = [
         _difference(results, _cells(results, plan, (*plan.worlds, *UNTOUCHED_SEEDS), share), arm, "qerec_null")
-        for share in plan.placebo_shares
-        for arm in PLACEBOS
+        for share in (LOW, HIGH)
+        for arm in plan.placebos
     ]
     return max(one.high for one in found if one is not None) if all(found) else None
 

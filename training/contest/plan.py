@@ -16,7 +16,7 @@ PRIMARY = ("qerec", "two_tower", "lightgbm_cosine")
 GAINS = ("qerec_null",)
 """What the query tower's gain is taken against, at the lowest and the highest share."""
 PLACEBOS = ("shuffled", "random")
-"""What gains nothing, measured on the same requests."""
+"""What gains nothing, measured on the same requests; the one that comes nearest to queries first."""
 COLD = ("qerec", "lightgbm_cosine", "zero_shot")
 
 
@@ -25,8 +25,8 @@ class Plan:
     """`users` visit `rounds` times, the last of which is the test; `worlds` are tuning worlds of the table.
 
     Every seeded arm is fitted with each of `seeds` in a tuning world and with the first `untouched_seeds` in others;
-    QE-Rec's variants, which answer nothing but stand in the table, with the first `variant_seeds`. Placebos are
-    measured at `placebo_shares`.
+    QE-Rec's variants, which answer nothing but stand in the table, with the first `variant_seeds`. `placebos` are
+    measured like the gain; those of `PLACEBOS` that are not are variants.
     """
 
     users: int
@@ -35,7 +35,7 @@ class Plan:
     seeds: tuple[int, ...]
     untouched_seeds: int
     variant_seeds: int
-    placebo_shares: tuple[float, ...]
+    placebos: tuple[str, ...]
 
     def cell(self, world: int, share: float) -> CellName:
         """The cell of a world at a share."""
@@ -52,13 +52,13 @@ class Plan:
         """With which seeds an arm is fitted in a world."""
         if not BY_KEY[arm].is_seeded:
             return self.seeds[:1]
-        if BY_KEY[arm].like and arm not in {*GAINS, *PLACEBOS}:
+        if BY_KEY[arm].like and arm not in {*GAINS, *self.placebos}:
             return self.seeds[: self.variant_seeds]
         return self.seeds[: self.untouched_seeds] if world in UNTOUCHED_SEEDS else self.seeds
 
     def tasks(self) -> Iterator[Task]:
         """Every fit: first what answers the questions, then the rest of the table; cell by cell within each."""
-        for arms in (PRIMARY, GAINS, PLACEBOS, tuple(entry.key for entry in ENTRIES)):
+        for arms in (PRIMARY, GAINS, self.placebos, tuple(entry.key for entry in ENTRIES)):
             for world in (*self.worlds, *UNTOUCHED_SEEDS):
                 for share in (HIGH, *_rest()):
                     for arm in arms:
@@ -74,11 +74,9 @@ class Plan:
     def _belongs(self, arm: str, world: int, share: float, arms: tuple[str, ...]) -> bool:
         if arms == PRIMARY:
             return True
-        if arms == GAINS:
+        if arms in {GAINS, self.placebos}:
             return share in {LOW, HIGH}
-        if arms == PLACEBOS:
-            return share in self.placebo_shares
-        is_done = arm in {*PRIMARY, *GAINS, *PLACEBOS}
+        is_done = arm in {*PRIMARY, *GAINS, *self.placebos}
         return not is_done and (world in self.worlds or arm == "zero_shot") and (share == HIGH or arm == "zero_shot")
 
 
@@ -88,9 +86,9 @@ def _rest() -> tuple[float, ...]:
 
 SHORT = Plan(
     users=600, rounds=4, worlds=TUNING_SEEDS[:1], seeds=(1, 2, 3, 4, 5), untouched_seeds=5, variant_seeds=3,
-    placebo_shares=(HIGH,),
+    placebos=PLACEBOS[:1],
 )  # fmt: skip
 FULL = Plan(
     users=1000, rounds=10, worlds=TUNING_SEEDS, seeds=(1, 2, 3, 4, 5), untouched_seeds=5, variant_seeds=5,
-    placebo_shares=(LOW, HIGH),
+    placebos=PLACEBOS,
 )  # fmt: skip

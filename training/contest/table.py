@@ -47,7 +47,8 @@ def _head(report: Report) -> Iterator[str]:
     yield (
         f"{plan.users} shoppers, {plan.rounds} visits each; the test is the end of the log, about the last visits. "
         f"Worlds {plan.worlds} for tuning, {UNTOUCHED_SEEDS} untouched; {len(plan.seeds)} seeds of every fit in the "
-        f"former, {plan.untouched_seeds} in the latter. Dials: {SCIENCE}, but for users and the semantic share, which "
+        f"former, {plan.untouched_seeds} in the latter, {plan.variant_seeds} of QE-Rec's variants. "
+        f"Dials: {SCIENCE}, but for users and the semantic share, which "
         f"is that of each row. Every arm had {TRIALS} tuning trials in another tuning world; settings are committed."
     )
     yield ""

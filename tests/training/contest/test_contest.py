@@ -20,7 +20,7 @@ from training.contest.table import Report, markdown
 NAME = CellName(11, 1.0, users=40, rounds=4)
 PHRASES = {f"about_{n}": [f"need word{n} now", f"the word{n} of mine"] for n in range(12)}
 PLAN = Plan(
-    users=40, rounds=4, worlds=(11,), seeds=(1, 2), untouched_seeds=1, variant_seeds=1, placebo_shares=(HIGH,)
+    users=40, rounds=4, worlds=(11,), seeds=(1, 2), untouched_seeds=1, variant_seeds=1, placebos=("shuffled",)
 )  # fmt: skip
 
 
