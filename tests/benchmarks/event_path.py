@@ -171,10 +171,10 @@ class _Course:
         try:
             busy_s = machine_cpu_s()
             await asyncio.sleep(LOAD_S)
-            busy = (machine_cpu_s() - busy_s) / LOAD_S / len(os.sched_getaffinity(0))
+            busy = (machine_cpu_s() - busy_s) / LOAD_S / (os.cpu_count() or 1)
         finally:
             os.kill(pid, signal.SIGCONT)
-        self.share = min(self.share * LOAD / busy, 1.0)
+        self.share = min(self.share * LOAD / busy, 1.0) if busy else self.share
         await asyncio.sleep(LOAD_S)
 
     def _turns(self, start_ms: float) -> Iterator[Turn]:

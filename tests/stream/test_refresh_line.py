@@ -21,10 +21,13 @@ class Served:
 
     def __init__(self, fails: Sequence[str] = (), away: int = 0) -> None:
         self.batches: list[list[str]] = []
+        self.third = asyncio.Event()
         self._fails, self._away = fails, away
 
     async def __call__(self, batch: Sequence[Refresh]) -> list[Refresh]:
         self.batches.append([one.request.user for one in batch])
+        if len(self.batches) == 3:
+            self.third.set()
         if len(self.batches) <= self._away:
             raise RedisConnectionError("gone")
         return [one for one in batch if one.request.user in self._fails and one.attempts == 0]
@@ -86,7 +89,7 @@ async def test_a_batch_is_repeated_while_redis_is_away(monkeypatch: pytest.Monke
 
 
 async def test_whoever_asks_right_after_a_batch_is_served_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refresh_line, "GATHER_S", 0.5)
+    monkeypatch.setattr(refresh_line, "GATHER_S", 1.0)
     line, served = line_of(refresh("first", 0, is_trigger=True)), Served()
     embedding = asyncio.create_task(line.embed(served, 8, Tally()))
     for offset, user in enumerate(("b", "c"), start=1):
@@ -102,7 +105,8 @@ async def test_full_batches_follow_each_other_at_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(refresh_line, "GATHER_S", 60.0)
     line, served = line_of(*(refresh(f"u{number}", number, is_trigger=True) for number in range(5))), Served()
     embedding = asyncio.create_task(line.embed(served, 2, Tally()))
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(30):
+        await served.third.wait()
     embedding.cancel()
     assert [len(batch) for batch in served.batches] == [2, 2, 1]
 
