@@ -16,8 +16,8 @@ class Meeting(nn.Module):
     """Equation (5): X' = X + MHA(LN X) over the tokens [u, q, v_i] of each pair, then MoE([X'; u*v; q*v; u*q]).
 
     Exact, but never carried out pair by pair: whatever is linear is applied once a request and once an intent, so a
-    pair costs only its attention weights and the experts' activations. `tests/training/test_qerec.py` holds it against
-    the plain formula.
+    pair costs only its attention weights and the experts' activations. What is left is bound by memory, so sums are
+    made in place. `tests/training/test_qerec.py` holds it against the plain formula.
     """
 
     def __init__(self, shape: QERecShape) -> None:
@@ -36,8 +36,8 @@ class Meeting(nn.Module):
         bias = self.hidden.bias + (to_u + to_q + to_v) @ self.out.bias
         per_request = u @ to_u.T + q @ to_q.T + (u * q) @ to_uq.T + bias
         crossed = u.unsqueeze(1) * to_uv + q.unsqueeze(1) * to_qv
-        hidden = crossed @ v.T + per_request.unsqueeze(-1) + (v @ to_v.T).T
-        return self._mixture(hidden + self._attention(u, q, v, (to_u, to_q, to_v)))
+        hidden = (crossed @ v.T).add_(per_request.unsqueeze(-1)).add_((v @ to_v.T).T)
+        return self._mixture(hidden.add_(self._attention(u, q, v, (to_u, to_q, to_v))))
 
     def _attention(self, u: Tensor, q: Tensor, v: Tensor, to: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """What attention adds to the experts' hidden layer: f32[B,K,N]."""
@@ -53,8 +53,11 @@ class Meeting(nn.Module):
         of_intent = torch.cat([weights[t][2] for t in range(3)])
         request_part = by_request.permute(1, 2, 0) @ of_request.permute(1, 0, 2)
         # Each permutation moves one axis to an end or keeps the last: ONNX Runtime has fast copies for no others.
-        intent_part = of_intent.permute(1, 0, 2).permute(2, 0, 1) @ by_intent.permute(1, 0, 2)
-        return request_part + intent_part.permute(1, 2, 0)
+        of_intent = of_intent.permute(1, 0, 2).permute(2, 0, 1).contiguous()
+        intent_part = of_intent @ by_intent.permute(1, 0, 2)
+        if intent_part.requires_grad:  # strided gradients would be copied matrix by matrix
+            intent_part.register_hook(torch.Tensor.contiguous)  # type: ignore[no-untyped-call]
+        return request_part.add_(intent_part.permute(1, 2, 0))
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], self.heads, x.shape[1] // self.heads)
@@ -73,7 +76,7 @@ class Meeting(nn.Module):
         """Softly gated small experts: f32[B,K,N] -> f32[B,N]."""
         hidden = hidden.view(hidden.shape[0], self.experts, hidden.shape[1] // self.experts, hidden.shape[2])
         gate = torch.softmax(hidden[:, :, 0], 1)
-        scores = (functional.gelu(hidden[:, :, 1:]) * self.score.unsqueeze(-1)).sum(2)
+        scores = (self.score.unsqueeze(1) @ functional.gelu(hidden[:, :, 1:])).squeeze(2)
         return (gate * scores).sum(1)
 
 

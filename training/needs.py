@@ -38,6 +38,7 @@ class Needs:
     def __init__(self, intents: Sequence[Intent], seed: int, dials: Dials) -> None:
         self._intents, self._seed, self._dials = intents, seed, dials
         self._priors: dict[tuple[int, bool, bool, frozenset[str]], F64] = {}
+        self._eligible: dict[frozenset[str], NDArray[np.bool_]] = {}
         rules = [intent.eligibility for intent in intents]
         self._rules = [rule for place, rule in enumerate(rules) if rule not in rules[:place]]
         self._rule_of = np.array([self._rules.index(rule) for rule in rules])
@@ -68,8 +69,11 @@ class Needs:
         return ~self._is_new if at_ms < self._dials.new_from_ms else np.ones_like(self._is_new)
 
     def eligible(self, facts: frozenset[str]) -> NDArray[np.bool_]:
-        """Which intents may be offered to a shopper with these facts, bool[N]."""
-        return np.asarray(np.array([rule.holds(facts) for rule in self._rules])[self._rule_of])
+        """Which intents may be offered to a shopper with these facts, bool[N], not to be written to."""
+        if facts not in self._eligible:
+            self._eligible[facts] = np.array([rule.holds(facts) for rule in self._rules])[self._rule_of]
+            self._eligible[facts].flags.writeable = False
+        return self._eligible[facts]
 
     def mix(self, at_ms: int) -> F64:
         """How much each intent is wanted at a time by somebody for whom all are eligible, f64[N], summing to 1."""

@@ -4,7 +4,7 @@ Our specification. A ranker learns what queries say from some hundred clicks, an
 noise. So a fit ends with a question to the held-out requests: with gain G(t) = L(0) - L(t) of a trust t over the null
 query in loss (8), t* the best of `LEVELS`, and s the standard error of G(t*) over requests,
 
-    trust = t* max(0, 1 - (s / G(t*))^2),     0 where G(t*) <= 0
+    trust = t* max(0, 1 - (s / G(t*))^2),     0 where G(t*) <= 0 or nobody has a query
 
 the positive-part James-Stein estimate: a gain within one standard error counts nothing, one of three counts 8/9.
 """
@@ -23,6 +23,9 @@ LEVELS = (0.25, 0.5, 0.75, 1.0)
 
 def prove(model: Scorer, trust: Tensor, examples: Examples, index: Tensor) -> float:
     """Sets the model's `trust` f32[] by the requests at `index` and returns it."""
+    if not examples.features.has_query[index].any():
+        trust.fill_(0.0)
+        return 0.0
     null = _losses(model, trust, 0.0, examples, index)
     found = 0.0
     best = 0.0

@@ -119,7 +119,9 @@ class _Run:
     ) -> None:
         self.model, self.examples, self.schedule, self.together = model, examples, schedule, together
         (self.train, self.validation), self.seed = parts, seed
-        self.optimizer = torch.optim.AdamW(_groups(model, schedule.rate), schedule.rate, weight_decay=schedule.decay)
+        self.optimizer = torch.optim.AdamW(
+            _groups(model, schedule.rate), schedule.rate, weight_decay=schedule.decay, fused=True
+        )
         self.average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         self.best_weights = copy.deepcopy(model.state_dict())
         self.done = self.waited = self.steps = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.autoint import Fields
 from training.baselines.parts import Events, IntentSide, Sizes
@@ -24,7 +25,7 @@ class InterestNetwork(Scorer):
         self.of_event, self.of_product = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden, bias=False)
         self.of_intent = nn.Linear(hidden, hidden, bias=False)
         self.activation = nn.Linear(hidden, 1)
-        self.deep = nn.Sequential(nn.Linear(3 * sizes.width + hidden, sizes.width), nn.GELU())
+        self.deep = nn.Linear(3 * sizes.width + hidden, sizes.width)
         self.score = nn.Linear(sizes.width, 1)
 
     def forward(self, features: Features, intents: Intents) -> Tensor:
@@ -32,15 +33,23 @@ class InterestNetwork(Scorer):
         u = self.request(self.drop(self.fields(features.numeric, features.categorical).flatten(1)))
         v = self.intent(intents)
         wanted = self._interest(features, self.narrow(v))
-        pairs = (len(u), len(v), -1)
-        ours, theirs = u.unsqueeze(1).expand(pairs), v.unsqueeze(0).expand(pairs)
-        scores: Tensor = self.score(self.deep(torch.cat([ours, theirs, ours * theirs, wanted], -1)))
+        scores: Tensor = self.score(functional.gelu(self._pairs(u, v, wanted)))
         return scores.squeeze(-1)
 
+    def _pairs(self, u: Tensor, v: Tensor, wanted: Tensor) -> Tensor:
+        """The layer over [u; v_i; u * v_i; wanted], f32[B,N,d]: what is linear in one side is not done pair by pair."""
+        width = u.shape[1]
+        to_u, to_v, to_both, to_wanted = torch.split(self.deep.weight, [width, width, width, wanted.shape[-1]], 1)
+        crossed = v @ (u.unsqueeze(1) * to_both).transpose(1, 2)
+        layer: Tensor = crossed + wanted @ to_wanted.T + (u @ to_u.T + self.deep.bias).unsqueeze(1) + v @ to_v.T
+        return layer
+
     def _interest(self, features: Features, v: Tensor) -> Tensor:
-        """What each intent finds among the events, f32[B,N,hidden]."""
+        """What each intent finds among the events, f32[B,N,hidden]: given an intent, the unit is linear in an event."""
         events, seen = self.events(features.event_kinds, features.event_ages)
-        product = torch.einsum("bth,nh,kh->bntk", events, v, self.of_product.weight)
-        hidden = torch.relu(self.of_event(events).unsqueeze(1) + self.of_intent(v).view(1, len(v), 1, -1) + product)
-        weights = self.activation(hidden).squeeze(-1) * seen.unsqueeze(1)
-        return weights @ events  # type: ignore[no-any-return]
+        weight = v.unsqueeze(1) * self.of_product.weight + self.of_event.weight
+        bias = self.of_intent(v) + self.of_event.bias
+        hidden = torch.relu(functional.linear(events, weight.flatten(0, 1), bias.flatten()))
+        weights = self.activation(hidden.view(*seen.shape, *bias.shape)).squeeze(-1) * seen.unsqueeze(-1)
+        wanted: Tensor = weights.transpose(1, 2) @ events
+        return wanted
