@@ -16,6 +16,9 @@ from stream.connecting import started
 from stream.settings import EMBEDDER_GROUP
 
 STOP_DEADLINE_S = 5.0
+GATHER_MS, GATHER_BYTES = 100, 1024 * 1024
+"""The broker answers a fetch when so much is there, and after so long with what there is: under load a fetch costs more
+than the request that it brings."""
 
 Forget = Callable[[set[TopicPartition]], None]
 """Takes the partitions that are taken away."""
@@ -29,6 +32,8 @@ async def reading_requests(connections: Connections, forget: Forget) -> AsyncIte
         group_id=connections.named(EMBEDDER_GROUP),
         auto_offset_reset="earliest",
         enable_auto_commit=False,
+        fetch_min_bytes=GATHER_BYTES,
+        fetch_max_wait_ms=GATHER_MS,
         session_timeout_ms=10_000,
         heartbeat_interval_ms=2_000,
     )

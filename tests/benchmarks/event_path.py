@@ -6,7 +6,7 @@ counts from its event's due time to its arrival at a consumer. Three things make
 something else:
 
     load    so many visits that everything without the embedder keeps `LOAD` of the cores busy, found first in the run
-    cache   begins with the prompts that came first in earlier visits: what an embedder costs is what is new
+    cache   begins with the prompts of earlier visits: what an embedder costs is what is new
     turns   held still (SIGSTOP, too shortly to lose its partitions) it falls behind, and catches up when it is let go;
             so it is free at the beginning of every turn, on every side, and that does not count
 
@@ -17,6 +17,8 @@ and no more. Its cached vectors stay while it is held, so both sides read and ra
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import random
 import signal
@@ -101,9 +103,14 @@ class Timed:
     """How many were sent in the race."""
     pressure: list[float] = field(default_factory=list)
 
-    def ratio(self, side: str, to: str) -> Ratio:
-        """p99 of one side over another's."""
-        return tail_ratio(self.latencies_ms[side], self.latencies_ms[to])
+    def cost(self) -> Ratio:
+        """p99 with the embedder at work over that without it, both of whose turns in a round count."""
+        off = [np.concatenate(turns) for turns in zip(*(self.latencies_ms[side] for side in SIDES[1:]), strict=True)]
+        return tail_ratio(self.latencies_ms["on"], off)
+
+    def noise(self) -> Ratio:
+        """p99 of the two sides without it over each other."""
+        return tail_ratio(self.latencies_ms["off_again"], self.latencies_ms["off"])
 
     def all(self, side: str) -> Floats:
         """Every latency of a side."""
@@ -117,9 +124,20 @@ def measured(cache: Path, known: Known, length: Length, seed: int, advance: Adva
         asyncio.run(_fill(connections, known))
         return ensure_model_zero(connections).version
 
-    with Stack(cache, say=lambda _: None).start(prepared) as stack:
+    with Stack(cache, say=lambda _: None).start(prepared) as stack, _undisturbed():
         stack.wait_for_embedder()
         return asyncio.run(_Course(stack, length, seed, advance).run())
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hides what there is from the garbage collector: its walk through earlier parts' objects holds up the clock."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 async def _fill(connections: Connections, known: Known) -> None:

@@ -81,6 +81,8 @@ class Spent:
     answered: Counter[str] = field(default_factory=Counter)
     """Requests by what became of them: computed, cached, superseded."""
     moments: list[Moment] = field(default_factory=list)
+    prompts: dict[str, str] = field(default_factory=dict)
+    """What was computed, by state hash, in that order."""
 
     @property
     def vs_every_event(self) -> float:
@@ -139,11 +141,13 @@ class Embedder:
     def _cost_ms(self) -> float:
         """Counts what the batch computes; how long that takes."""
         wanted = {refresh.request.state_hash: refresh.request.prompt for refresh in self._batch}
-        new = [self._lengths(text) for name, text in wanted.items() if name not in self._cached]
+        new = {name: text for name, text in wanted.items() if name not in self._cached}
+        tokens = sum(map(self._lengths, new.values()))
+        self._spent.prompts |= new
         self._spent.answered["computed"] += len(new)
         self._spent.answered["cached"] += len(self._batch) - len(new)
-        self._spent.tokens += sum(new)
-        took_ms = 1000 * sum(new) / self._tokens_per_s
+        self._spent.tokens += tokens
+        took_ms = 1000 * tokens / self._tokens_per_s
         self._spent.busy_ms += took_ms
         return took_ms
 
@@ -174,7 +178,6 @@ class _Line:
     policy: PolicySettings = field(default_factory=PolicySettings)
     states: dict[str, UserState] = field(default_factory=dict)
     needs: dict[str, str | None] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
     open: dict[str, tuple[Trigger, Moment]] = field(default_factory=dict)
     """Each user's newest decision, while it waits for its own vector."""
 
@@ -194,7 +197,6 @@ class _Line:
         self._count(visited, state, ends)
         request = shopper.query(Batch(TOPIC, 0, 1, offset, (record,)))
         if request is not None:
-            self.texts[request.state_hash] = request.prompt
             self.embedder.ask(request, at_ms)
 
     def _decide(self, shopper: Shopper, trigger: Trigger, visited: Visited) -> None:
@@ -206,7 +208,7 @@ class _Line:
         shopper.hear(silence.model_copy(update={"embedding": embedding}), trigger)
         self.open.pop(visited.event.key, None)
         if visited.need is not None:
-            text = None if served is None else self.texts.get(served, trigger.prompt)
+            text = None if served is None else self.spent.prompts.get(served, trigger.prompt)
             late_ms = 0.0 if found == "fresh" else None
             moment = Moment(visited.session, visited.need, trigger.row, trigger.facts, trigger.prompt, text, late_ms)
             self.spent.moments.append(moment)
