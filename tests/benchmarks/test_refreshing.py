@@ -52,6 +52,7 @@ def test_equal_prompts_of_two_users_are_computed_once():
         embedder.work(1000 * number + 500)
     assert spent.tokens == 2
     assert dict(spent.answered) == {"superseded": 0, "computed": 1, "cached": 2}
+    assert spent.prompts == {state_hash("one two"): "one two"}
 
 
 def test_a_burst_costs_its_last_prompt():

@@ -1,5 +1,7 @@
 """Queries count for what they prove on held-out requests: nothing where they tell nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from tests.training import checkerboard
 from training import cycle
 from training.checkpoint import Checkpoint, shape_for
 from training.qerec import create
-from training.query_trust import LEVELS, shrunk
+from training.query_trust import LEVELS, prove, shrunk
 from training.trainer import Schedule, fit
 
 
@@ -30,6 +32,13 @@ def test_queries_that_tell_the_need_are_trusted():
 def test_queries_that_tell_nothing_are_not():
     _, told, _ = fitted("nothing")
     assert told["query_trust"] < 0.1
+
+
+def test_queries_that_are_not_there_are_not():
+    model, _, examples = fitted("query", requests=64)
+    empty = type(examples.features)(*examples.features.tensors()[:5], torch.zeros(64))
+    assert prove(model, model.trust(), replace(examples, features=empty), torch.arange(64)) == 0.0
+    assert float(model.trust()) == 0.0
 
 
 def test_every_fit_lets_queries_prove_themselves_anew():
