@@ -8,7 +8,8 @@ something else:
     load    so many visits that everything without the embedder keeps `LOAD` of the cores busy, found first in the run
     cache   begins with the prompts of earlier visits: what an embedder costs is what is new
     turns   held still (SIGSTOP, too shortly to lose its partitions) it falls behind, and catches up when it is let go;
-            so it is free at the beginning of every turn, on every side, and that does not count
+            so it is free at the beginning of every turn, on every side, and that does not count; turns are short, so
+            that what slows the machine down for some seconds falls on all sides alike
 
 The cores that it used in its counted turns stand beside those of the whole race, to show that it did its own work there
 and no more. Its cached vectors stay while it is held, so both sides read and rank the same.
@@ -55,7 +56,7 @@ GUESS = 0.25
 """The share of visits that are sent until `LOAD` is found."""
 LOAD_S = 6.0
 """How long the load is looked at, and how long after it the embedder and the visits settle."""
-FREE_S, SETTLING_S, COUNTED_S = 5.0, 0.5, 6.0
+FREE_S, SETTLING_S, COUNTED_S = 1.5, 0.3, 3.0
 """A turn: the embedder does what it could not do before; it is held or stays free; what follows counts."""
 TURN_S = FREE_S + SETTLING_S + COUNTED_S
 DRAIN_S = 3.0

@@ -87,7 +87,7 @@ FULL = Size(
         Variant("st_bf16", 32), Variant("torch_bf16", ALL),
         Variant(PEER, 32, WORLD), Variant(DEFAULT, ALL, WORLD),
     ),
-    events=200_000, events_per_s=10.0, vectors=350, known=10_000, event_path=event_path.Length(rounds=14, warm_s=60.0),
+    events=200_000, events_per_s=10.0, vectors=350, known=10_000, event_path=event_path.Length(rounds=34, warm_s=60.0),
 )  # fmt: skip
 QUICK = Size(
     rounds=7, race_s=75, prompts=16,
@@ -95,7 +95,7 @@ QUICK = Size(
         *(Variant(PEER, batch) for batch in (1, 8, 32)), OURS, Variant(DEFAULT, ALL, is_again=True),
         Variant(EIGHT_BIT, 8),
     ),
-    events=50_000, events_per_s=10.0, vectors=50, known=300, event_path=event_path.Length(rounds=3, warm_s=25.0),
+    events=50_000, events_per_s=10.0, vectors=50, known=300, event_path=event_path.Length(rounds=7, warm_s=25.0),
 )  # fmt: skip
 
 
